@@ -1,0 +1,5 @@
+//! Placeholder; the story is told here.
+
+pub mod decode;
+pub mod source;
+pub mod xdr;
