@@ -87,6 +87,14 @@ pub enum Error {
         /// The one that is there.
         found: LedgerSeq,
     },
+    /// An object that belongs between others, or to the range asked for, is not there.
+    #[error("{place} is missing: it should hold ledger {expected}")]
+    Missing {
+        /// The object or file.
+        place: String,
+        /// The ledger that it should hold.
+        expected: LedgerSeq,
+    },
     /// The bytes end in the middle of something.
     #[error("{place} ends at byte {offset}, in the middle of {what}")]
     Truncated {
