@@ -1,0 +1,141 @@
+//! `icecore.json`: how a store is cut, written beside the data before the first file of it.
+
+use std::{path::PathBuf, sync::Arc};
+
+use icecore_diskio::{Disk, IfExists, PendingFile};
+use icecore_ledger::Geometry;
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Layout, Result};
+
+const LAYOUT_VERSION: u32 = 1;
+
+/// The most bytes a manifest may have; a longer file is something else.
+const MAX_BYTES: u64 = 64 << 10;
+
+/// What a store says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Manifest {
+    /// Ledgers to a chunk, chunks to a window.
+    pub geometry: Geometry,
+    /// The passphrase of the network, where it was known when the store was begun.
+    pub network: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    layout: u32,
+    ledgers_per_chunk: u32,
+    chunks_per_window: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    network: Option<String>,
+}
+
+impl Manifest {
+    /// Reads the manifest of a store, `None` where there is none.
+    ///
+    /// # Errors
+    /// [`Error::Manifest`] for a file that is not one, or of a newer layout.
+    pub fn read(disk: &dyn Disk, layout: &Layout) -> Result<Option<Manifest>> {
+        let path = layout.manifest();
+        let bad = |what: String| Error::Manifest { path: path.clone(), what };
+        match disk.file_len(&path)? {
+            None => return Ok(None),
+            Some(len) if len > MAX_BYTES => return Err(bad(format!("{len} bytes are too many"))),
+            Some(_) => {}
+        }
+        let source = disk.open(&path)?;
+        let mut bytes = vec![0; source.len_bytes() as usize];
+        source.read_exact_at(&mut bytes, 0)?;
+        let file: File = serde_json::from_slice(&bytes).map_err(|e| bad(e.to_string()))?;
+        if file.layout != LAYOUT_VERSION {
+            return Err(bad(format!("layout {} is not known, this program knows {LAYOUT_VERSION}", file.layout)));
+        }
+        let geometry = Geometry::new(file.ledgers_per_chunk, file.chunks_per_window).map_err(|e| bad(e.to_string()))?;
+        Ok(Some(Manifest { geometry, network: file.network }))
+    }
+
+    /// Writes the manifest where there is none, or checks that the one there says the same.
+    ///
+    /// # Errors
+    /// [`Error::GeometryChanged`] and [`Error::NetworkChanged`], each with both values.
+    pub fn pin(&self, disk: &Arc<dyn Disk>, layout: &Layout) -> Result<()> {
+        let Some(found) = Manifest::read(&**disk, layout)? else { return self.write(disk, layout) };
+        let path = layout.manifest();
+        if found.geometry != self.geometry {
+            return Err(Error::GeometryChanged { path, found: found.geometry, asked: self.geometry });
+        }
+        match (found.network, &self.network) {
+            (Some(found), Some(asked)) if found != *asked => {
+                Err(Error::NetworkChanged { path, found, asked: asked.clone() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn write(&self, disk: &Arc<dyn Disk>, layout: &Layout) -> Result<()> {
+        disk.create_dir_all(layout.root())?;
+        let path: PathBuf = layout.manifest();
+        let file = File {
+            layout: LAYOUT_VERSION,
+            ledgers_per_chunk: self.geometry.ledgers_per_chunk(),
+            chunks_per_window: self.geometry.chunks_per_window(),
+            network: self.network.clone(),
+        };
+        let text = serde_json::to_string_pretty(&file).map_err(|e| Error::Manifest { path: path.clone(), what: e.to_string() })?;
+        let pending = PendingFile::create(disk, &path, IfExists::Fail)?;
+        pending.write_all_at(text.as_bytes(), 0)?;
+        pending.write_all_at(b"\n", text.len() as u64)?;
+        Ok(pending.commit()?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use icecore_diskio::{FaultyDisk, WriteAt};
+
+    use super::*;
+
+    fn disk() -> Arc<dyn Disk> {
+        let disk = FaultyDisk::new();
+        disk.create_dir_all("/s".as_ref()).unwrap();
+        Arc::new(disk)
+    }
+
+    #[test]
+    fn the_first_geometry_stays() {
+        let (disk, layout) = (disk(), Layout::new("/s"));
+        assert_eq!(Manifest::read(&*disk, &layout).unwrap(), None);
+        let first = Manifest { geometry: Geometry::new(10, 100).unwrap(), network: Some("a".into()) };
+        first.pin(&disk, &layout).unwrap();
+        first.pin(&disk, &layout).unwrap();
+        assert_eq!(Manifest::read(&*disk, &layout).unwrap(), Some(first.clone()));
+        let other = Manifest { geometry: Geometry::default(), ..first.clone() };
+        let error = other.pin(&disk, &layout).unwrap_err().to_string();
+        assert!(error.contains("10 ") && error.contains("10000"), "{error}");
+        let other = Manifest { network: Some("b".into()), ..first.clone() };
+        assert!(matches!(other.pin(&disk, &layout), Err(Error::NetworkChanged { .. })));
+        Manifest { network: None, ..first }.pin(&disk, &layout).unwrap();
+    }
+
+    #[test]
+    fn damage_is_named() {
+        let good = r#"{"layout":1,"ledgers_per_chunk":10,"chunks_per_window":10}"#;
+        let cases = [
+            good.replace(":1,", ":2,"),
+            good.replace("10}", "0}"),
+            good.replace("10}", "4294967295}"),
+            good.replace("layout", "layouts"),
+            good[..20].to_string(),
+            " ".repeat(100_000),
+        ];
+        for bad in cases {
+            let (disk, layout) = (disk(), Layout::new("/s"));
+            let file = disk.create_exclusive(&layout.manifest()).unwrap();
+            file.write_all_at(bad.as_bytes(), 0).unwrap();
+            let error = Manifest::read(&*disk, &layout).unwrap_err();
+            assert!(matches!(error, Error::Manifest { .. }) && error.to_string().contains("/s/icecore.json"), "{error}");
+        }
+    }
+}
