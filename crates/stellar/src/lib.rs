@@ -3,3 +3,5 @@
 pub mod decode;
 pub mod source;
 pub mod xdr;
+
+pub use decode::StellarDecoder;

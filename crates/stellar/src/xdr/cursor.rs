@@ -23,6 +23,11 @@ impl<'a> Cursor<'a> {
         self.at
     }
 
+    /// How many bytes lie ahead.
+    pub(crate) fn left(&self) -> usize {
+        self.bytes.len() - self.at
+    }
+
     /// The bytes from `start`, an earlier offset, to here.
     pub(crate) fn since(&self, start: usize) -> &'a [u8] {
         self.bytes.get(start..self.at).unwrap_or_default()
@@ -31,7 +36,7 @@ impl<'a> Cursor<'a> {
     /// Steps over `n` bytes.
     #[inline(always)]
     pub(crate) fn advance(&mut self, n: usize) -> Step {
-        if n > self.bytes.len() - self.at {
+        if n > self.left() {
             return Err("the bytes end here");
         }
         self.at += n;
@@ -83,7 +88,7 @@ impl<'a> Cursor<'a> {
             return self.back(4, "more items than the type allows");
         }
         let count = count as usize;
-        if count > (self.bytes.len() - self.at) / 4 {
+        if count > self.left() / 4 {
             return self.back(4, "more items than bytes are left for");
         }
         Ok(count)
@@ -138,6 +143,6 @@ impl<'a> Cursor<'a> {
 
     /// Refuses bytes that follow.
     pub(crate) fn end(&self) -> Step {
-        if self.at == self.bytes.len() { Ok(()) } else { Err("bytes follow the end") }
+        if self.left() == 0 { Ok(()) } else { Err("bytes follow the end") }
     }
 }

@@ -39,6 +39,10 @@ xdr! {
     }
     struct LedgerHeaderExtensionV1 { flags: Int, ext: ExtensionPoint }
     union LedgerHeaderExt { 0 => Void, 1 => LedgerHeaderExtensionV1 }
+    struct LedgerHeaderTail {
+        total_coins: Hyper, fee_pool: Hyper, inflation_seq: Int, id_pool: Hyper, base_fee: Int, base_reserve: Int,
+        max_tx_set_size: Int, skip_list: Opaque<{ 4 * 32 }>, ext: LedgerHeaderExt,
+    }
     struct ConfigUpgradeSetKey { contract_id: ContractID, content_hash: Hash }
     union LedgerUpgrade { 1..=5 | 7 => Int, 6 => ConfigUpgradeSetKey }
     struct LedgerSCPMessages { ledger_seq: Int, messages: List<SCPEnvelope> }
