@@ -1,1 +1,90 @@
-fn main() {}
+//! Project tasks, one command each: `cargo xtask --help`.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+mod ci;
+mod formats;
+mod fuzz;
+mod layers;
+mod shell;
+mod tools;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+use shell::{Result, cargo, run};
+
+/// What a contributor does with this project, one command each.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Show what icecore does, from nothing, in a temporary folder
+    Demo {
+        /// Arguments for `icecore demo`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Run every unit, integration and documentation test
+    Test {
+        /// Arguments for `cargo test`, such as a part of a test's name
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Run all that must pass before a change is merged; stops at the first failure
+    Ci,
+    /// Write every golden file again, by every build path, and compare the digests
+    Formats {
+        /// A file of cases, one JSON object a line, in place of the project's own
+        #[arg(long, value_name = "FILE")]
+        cases: Option<PathBuf>,
+    },
+    /// Check that crates depend on nothing but what the map of crates allows, and print the map
+    Layers,
+    /// Fuzz the harnesses under AddressSanitizer (needs a nightly toolchain)
+    Fuzz(fuzz::Args),
+    /// Run the benchmarks of the `icecore-benches` package, with optimisation
+    Bench {
+        /// Arguments for `cargo bench`, such as a part of a benchmark's name
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    match perform(Cli::parse().task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("error: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn perform(task: Task) -> Result {
+    match task {
+        Task::Demo { args } => demo(&args),
+        Task::Test { args } => test(&args),
+        Task::Ci => ci::run_all(),
+        Task::Formats { cases } => formats::check(cases.as_deref()),
+        Task::Layers => layers::check(),
+        Task::Fuzz(args) => fuzz::fuzz(&args).map(|outcome| println!("{outcome}")),
+        Task::Bench { args } => run(cargo().args(["bench", "--package", "icecore-benches"]).args(args)),
+    }
+}
+
+fn demo(args: &[String]) -> Result {
+    tools::require(tools::BUILD)?;
+    run(cargo().args(["run", "--package", "icecore-cli", "--bin", "icecore", "--", "demo"]).args(args))
+}
+
+/// All features, so that the tests call the fuzzing harnesses too.
+fn test(args: &[String]) -> Result {
+    tools::require(tools::BUILD)?;
+    run(cargo().args(["test", "--workspace", "--exclude", "icecore-benches", "--all-features"]).args(args))
+}
