@@ -1,1 +1,57 @@
-//! Placeholder.
+//! Minimal perfect hash index files: N fixed keys become the numbers `0..N`, each with a small payload, at about two
+//! and a half bits a key.
+//!
+//! ```text
+//! key ─▶ block (first bits) ─▶ slot in block (a blob of seeds) ─▶ rank ─▶ fingerprint ‖ payload
+//! ```
+//!
+//! A key's first 16 bytes must be uniform, as those of a hash are; [`prehash`] makes such a key of anything. Keys in
+//! sorted order go through a [`SortedBuilder`] as a stream; keys in any order wait in an [`UnsortedBuilder`] until all
+//! are there. Both make the same file, with any number of workers. An [`Index`] reads it.
+//!
+//! The keys themselves are not in the file: a foreign key is given the rank of some other key unless its fingerprint
+//! tells it apart, which with one byte happens 255 times out of 256.
+//!
+//! ```
+//! use icecore_streamhash::{Index, Options, UnsortedBuilder, prehash};
+//!
+//! # fn main() -> icecore_streamhash::Result<()> {
+//! # let dir = tempfile::tempdir().unwrap();
+//! # let path = dir.path().join("index");
+//! let words = ["drilled", "layer", "by", "layer again"];
+//! let options = Options::new().payload_bytes(2).fingerprint_bytes(4);
+//! let mut builder = UnsortedBuilder::create(&path, words.len() as u64, options)?;
+//! for (line, word) in (100..).zip(words) {
+//!     builder.add(&prehash(word.as_bytes()), line)?;
+//! }
+//! builder.finish()?;
+//!
+//! let index = Index::open(&path)?;
+//! let hit = index.lookup(&prehash(b"by"))?.unwrap();
+//! assert_eq!(hit.payload, 102);
+//! assert!(hit.rank < 4);
+//! assert_eq!(index.lookup(&prehash(b"melted"))?, None);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Inside: `format` owns the bytes around the blocks, `bijection` and `ptrhash` own a block's blob (each draws it at its
+//! head, solves blocks and finds slots in them), `algorithm` chooses between the two, `builder` and `reader` do the rest.
+
+mod algorithm;
+mod bijection;
+mod builder;
+mod error;
+mod format;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
+mod key;
+mod ptrhash;
+mod reader;
+
+pub use algorithm::Algorithm;
+pub use builder::{Options, Progress, SortedBuilder, Summary, UnsortedBuilder};
+pub use error::{Error, Result};
+pub use format::{Header, Layout};
+pub use key::{KEY_BYTES, fingerprint, prehash};
+pub use reader::{Hit, Index};

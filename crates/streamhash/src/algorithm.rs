@@ -1,0 +1,170 @@
+use crate::{
+    Error, Result, bijection,
+    format::Header,
+    key::{Entry, Key, truncate},
+    ptrhash,
+};
+
+/// How the keys of a block are given their slots.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Algorithm {
+    /// Small: about 2.4 bits a key. Buckets of three keys on average, each with a seed of its own.
+    #[default]
+    Bijection,
+    /// Quick to query: about 2.6 bits a key, one byte to look at. After PtrHash (Groot Koerkamp, 2025).
+    PtrHash,
+}
+
+impl Algorithm {
+    pub(crate) fn number(self) -> u16 {
+        match self {
+            Algorithm::Bijection => 0,
+            Algorithm::PtrHash => 1,
+        }
+    }
+
+    pub(crate) fn from_number(number: u16) -> Option<Self> {
+        match number {
+            0 => Some(Algorithm::Bijection),
+            1 => Some(Algorithm::PtrHash),
+            _ => None,
+        }
+    }
+
+    /// How many blocks an index of so many keys has. `keys` is at most 2^40, so that the result fits.
+    pub(crate) fn blocks(self, keys: u64) -> u32 {
+        let (keys_per_bucket, buckets) = match self {
+            Algorithm::Bijection => (bijection::KEYS_PER_BUCKET, bijection::BUCKETS),
+            Algorithm::PtrHash => (ptrhash::KEYS_PER_BUCKET, ptrhash::BUCKETS),
+        };
+        let total_buckets = ((keys as f64 / keys_per_bucket).ceil() as u64).max(1);
+        total_buckets.div_ceil(buckets as u64).max(2) as u32
+    }
+
+    /// The slot of a key in a block of `keys` keys: `None` where a key that is not in the index is found out already.
+    #[inline]
+    pub(crate) fn slot(self, blob: &[u8], keys: u32, key: Key, seed: u64) -> Result<Option<u32>, Damage> {
+        match self {
+            Algorithm::Bijection => bijection::slot(blob, keys, key, seed),
+            Algorithm::PtrHash => ptrhash::slot(blob, keys, key, seed),
+        }
+    }
+
+    /// Decodes a whole block and checks everything in it that can be checked without its keys.
+    pub(crate) fn check(self, blob: &[u8], keys: u32) -> Result<(), Damage> {
+        match self {
+            Algorithm::Bijection => bijection::check(blob, keys),
+            Algorithm::PtrHash => ptrhash::check(blob, keys),
+        }
+    }
+
+    /// Loads what a later [`slot`](Algorithm::slot) will wait for; the result has no other meaning.
+    #[inline]
+    pub(crate) fn touch(self, blob: &[u8], keys: u32, key: Key) -> u8 {
+        match self {
+            Algorithm::Bijection => bijection::touch(blob, keys, key),
+            Algorithm::PtrHash => ptrhash::touch(blob, key),
+        }
+    }
+}
+
+/// What is wrong with a blob; whoever read it knows the path and the offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Damage(pub(crate) &'static str);
+
+/// What keeps a block from being solved; whoever asked knows the block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unsolved {
+    Duplicate(Key),
+    Indistinguishable,
+    Split { keys: usize },
+    Fallback,
+    Placement,
+}
+
+impl Unsolved {
+    pub(crate) fn in_block(self, block: u32) -> Error {
+        match self {
+            Unsolved::Duplicate(Key { k0, k1 }) => Error::DuplicateKey { block, k0, k1 },
+            Unsolved::Indistinguishable => Error::Indistinguishable { block },
+            Unsolved::Split { keys } => Error::SplitSearchFailed { block, keys },
+            Unsolved::Fallback => Error::FallbackOverflow { block },
+            Unsolved::Placement => Error::PlacementFailed { block, attempts: ptrhash::ATTEMPTS },
+        }
+    }
+}
+
+/// Solves one block after another in the same memory.
+pub(crate) struct Solver {
+    inner: Inner,
+    payload_bytes: u8,
+    fingerprint_bytes: u8,
+}
+
+enum Inner {
+    Bijection(Box<bijection::Solver>),
+    PtrHash(Box<ptrhash::Solver>),
+}
+
+/// Keys with their slots, in an order of the solver's own.
+pub(crate) struct Placed<'a> {
+    pub(crate) entries: &'a [Entry],
+    pub(crate) slots: &'a [u16],
+}
+
+impl Solver {
+    pub(crate) fn new(header: &Header) -> Self {
+        let inner = match header.algorithm {
+            Algorithm::Bijection => Inner::Bijection(Box::new(bijection::Solver::new(header.global_seed))),
+            Algorithm::PtrHash => Inner::PtrHash(Box::new(ptrhash::Solver::new(header.global_seed))),
+        };
+        Solver { inner, payload_bytes: header.payload_bytes, fingerprint_bytes: header.fingerprint_bytes }
+    }
+
+    /// Appends the blob of a block and fills its payload slice, which has one entry per key. At most 65 535 keys.
+    pub(crate) fn solve(
+        &mut self,
+        entries: &[Entry],
+        blob: &mut Vec<u8>,
+        payload: &mut [u8],
+    ) -> Result<(), Unsolved> {
+        let placed = match &mut self.inner {
+            Inner::Bijection(solver) => solver.solve(entries, blob)?,
+            Inner::PtrHash(solver) => solver.solve(entries, blob)?,
+        };
+        place(&placed, self.fingerprint_bytes, self.payload_bytes, payload);
+        Ok(())
+    }
+}
+
+/// Writes each key's entry at its slot.
+fn place(placed: &Placed<'_>, fingerprint_bytes: u8, payload_bytes: u8, out: &mut [u8]) {
+    // An entry's size is constant in each copy of the loop, so that it is stored in one or two moves.
+    let store = match fingerprint_bytes + payload_bytes {
+        0 => return,
+        1 => store::<1>,
+        2 => store::<2>,
+        3 => store::<3>,
+        4 => store::<4>,
+        5 => store::<5>,
+        6 => store::<6>,
+        7 => store::<7>,
+        8 => store::<8>,
+        9 => store::<9>,
+        10 => store::<10>,
+        11 => store::<11>,
+        _ => store::<12>,
+    };
+    store(placed, fingerprint_bytes, out);
+}
+
+fn store<const SIZE: usize>(placed: &Placed<'_>, fingerprint_bytes: u8, out: &mut [u8]) {
+    let shift = 8 * u32::from(fingerprint_bytes);
+    let (out, _) = out.as_chunks_mut::<SIZE>();
+    for (entry, &slot) in placed.entries.iter().zip(placed.slots) {
+        let fingerprint = truncate(entry.key.fingerprint(), fingerprint_bytes);
+        let value = u128::from(fingerprint) | u128::from(entry.payload) << shift;
+        out[usize::from(slot)].copy_from_slice(&value.to_le_bytes()[..SIZE]);
+    }
+}

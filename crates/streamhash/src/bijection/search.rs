@@ -1,0 +1,154 @@
+//! The seed searches: nothing but arithmetic on a bucket's words, already mixed with the global seed.
+
+use super::{SPLIT, mix};
+
+/// Seeds are tried below this.
+const SEEDS: u32 = 1 << 21;
+/// First seeds of split buckets are tried below this.
+const SPLIT_SEEDS: u32 = 1 << 20;
+/// Seeds tried at a time, without a branch.
+const LANES: u32 = 4;
+const _: () = assert!(SEEDS.is_multiple_of(LANES));
+
+/// The smallest seed that gives all `M` keys places of their own. `M` is 2 to 8.
+#[inline(always)]
+pub(super) fn bijection<const M: usize>(a: &[u64; M], b: &[u64; M]) -> Option<u32> {
+    let full = (1u32 << M) - 1;
+    let mut seed = 0;
+    while seed < SEEDS {
+        let mut taken = [0u32; LANES as usize];
+        for i in 0..M {
+            for (lane, taken) in (0..).zip(&mut taken) {
+                *taken |= 1 << mix(a[i], b[i], seed + lane, M as u32);
+            }
+        }
+        let found = (0..LANES).fold(0, |found, lane| found | u32::from(taken[lane as usize] == full) << lane);
+        if found != 0 {
+            return Some(seed + found.trailing_zeros());
+        }
+        seed += LANES;
+    }
+    None
+}
+
+/// [`bijection`] for any number of keys.
+pub(super) fn bijection_any(a: &[u64], b: &[u64]) -> Option<u32> {
+    macro_rules! sized {
+        ($($m:literal)+) => {
+            match a.len() {
+                0 | 1 => Some(0),
+                $($m => bijection::<$m>(a.first_chunk()?, b.first_chunk()?),)+
+                _ => large(a, b),
+            }
+        };
+    }
+    sized!(2 3 4 5 6 7 8)
+}
+
+/// The smallest seed that gives exactly half of the keys (rounded down) places below that half, all different.
+pub(super) fn split(a: &[u64], b: &[u64]) -> Option<u32> {
+    let size = a.len();
+    debug_assert!(size >= SPLIT && size == b.len());
+    let half = size as u32 / 2;
+    if half > u64::BITS {
+        return split_large(a, b);
+    }
+    let full = u64::MAX >> (u64::BITS - half);
+    (0..SPLIT_SEEDS).find(|&seed| {
+        let (mut taken, mut below) = (0u64, 0);
+        for (&a, &b) in a.iter().zip(b) {
+            let place = mix(a, b, seed, size as u32);
+            let first = place < half;
+            below += u32::from(first);
+            taken |= u64::from(first) << (place % u64::BITS);
+        }
+        below == half && taken == full
+    })
+}
+
+/// Places taken so far, forgotten all at once.
+struct Taken {
+    stamps: Vec<u32>,
+    stamp: u32,
+}
+
+impl Taken {
+    fn new(places: usize) -> Self {
+        Taken { stamps: vec![0; places], stamp: 0 }
+    }
+
+    fn forget(&mut self) {
+        self.stamp += 1;
+    }
+
+    /// False where the place was taken before.
+    fn take(&mut self, place: u32) -> bool {
+        std::mem::replace(&mut self.stamps[place as usize], self.stamp) != self.stamp
+    }
+}
+
+#[cold]
+fn large(a: &[u64], b: &[u64]) -> Option<u32> {
+    let mut taken = Taken::new(a.len());
+    (0..SEEDS).find(|&seed| {
+        taken.forget();
+        a.iter().zip(b).all(|(&a, &b)| taken.take(mix(a, b, seed, stamps_len(&taken))))
+    })
+}
+
+fn stamps_len(taken: &Taken) -> u32 {
+    taken.stamps.len() as u32
+}
+
+#[cold]
+fn split_large(a: &[u64], b: &[u64]) -> Option<u32> {
+    let half = a.len() as u32 / 2;
+    let mut taken = Taken::new(a.len());
+    (0..SPLIT_SEEDS).find(|&seed| {
+        taken.forget();
+        let mut below = 0;
+        let distinct = a.iter().zip(b).all(|(&a, &b)| {
+            let place = mix(a, b, seed, stamps_len(&taken));
+            below += u32::from(place < half);
+            place >= half || taken.take(place)
+        });
+        distinct && below == half
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use icecore_testkit::SplitMix64;
+
+    fn words(rng: &mut SplitMix64, size: usize) -> (Vec<u64>, Vec<u64>) {
+        (0..size).map(|_| (rng.next_u64(), rng.next_u64())).unzip()
+    }
+
+    #[test]
+    fn every_search_agrees_with_the_plain_one() {
+        let mut rng = SplitMix64::new(1);
+        for round in 0..200 {
+            let size = 2 + round % 10;
+            let (a, b) = words(&mut rng, size);
+            assert_eq!(bijection_any(&a, &b), large(&a, &b), "size {size}");
+            if size >= SPLIT {
+                assert_eq!(split(&a, &b), split_large(&a, &b), "size {size}");
+            }
+        }
+    }
+
+    #[test]
+    fn equal_keys_exhaust_the_search() {
+        assert_eq!(bijection_any(&[5, 5], &[6, 6]), None);
+        assert_eq!(large(&[5, 1, 5], &[6, 3, 6]), None);
+    }
+
+    #[test]
+    fn hopeless_buckets_end() {
+        let (a, b) = words(&mut SplitMix64::new(2), 3000);
+        assert_eq!(split(&a, &b), None);
+        let (a, b) = words(&mut SplitMix64::new(3), 60);
+        assert_eq!(split(&a, &b), None);
+    }
+}

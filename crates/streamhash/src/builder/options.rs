@@ -1,0 +1,119 @@
+use icecore_diskio::IfExists;
+
+use crate::{
+    Algorithm, Error, Result,
+    format::{Header, MAX_FINGERPRINT_BYTES, MAX_PAYLOAD_BYTES},
+};
+
+/// What to build, and how. The bytes of the file depend on none but the first five.
+///
+/// ```
+/// use icecore_streamhash::{Algorithm, Options};
+///
+/// let options = Options::new().payload_bytes(3).fingerprint_bytes(1).workers(2);
+/// ```
+#[derive(Clone, Debug)]
+pub struct Options {
+    algorithm: Algorithm,
+    payload_bytes: u8,
+    fingerprint_bytes: u8,
+    global_seed: u64,
+    pub(super) user_metadata: Vec<u8>,
+    pub(super) workers: usize,
+    pub(super) if_exists: IfExists,
+    pub(super) memory_bytes: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Options {
+    /// The seed of files that ask for no other.
+    pub const DEFAULT_SEED: u64 = 0x1234_5678_90AB_CDEF;
+
+    /// Bijection, no payload, no fingerprint, one worker, an existing file is left alone.
+    pub fn new() -> Self {
+        Options {
+            algorithm: Algorithm::default(),
+            payload_bytes: 0,
+            fingerprint_bytes: 0,
+            global_seed: Self::DEFAULT_SEED,
+            user_metadata: Vec::new(),
+            workers: 1,
+            if_exists: IfExists::Fail,
+            memory_bytes: 256 << 20,
+        }
+    }
+
+    /// How keys are placed in a block.
+    pub fn algorithm(mut self, algorithm: Algorithm) -> Self {
+        self.algorithm = algorithm;
+        self
+    }
+
+    /// How many bytes of payload to keep with each key, 0 to 8.
+    pub fn payload_bytes(mut self, bytes: u8) -> Self {
+        self.payload_bytes = bytes;
+        self
+    }
+
+    /// How many bytes of fingerprint to keep with each key, 0 to 4: a foreign key passes for one of the index with a
+    /// probability of 256^-bytes.
+    pub fn fingerprint_bytes(mut self, bytes: u8) -> Self {
+        self.fingerprint_bytes = bytes;
+        self
+    }
+
+    /// Another seed, for keys that could not be told apart with the last one.
+    pub fn global_seed(mut self, seed: u64) -> Self {
+        self.global_seed = seed;
+        self
+    }
+
+    /// Bytes of the caller's to keep in the file.
+    pub fn user_metadata(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.user_metadata = bytes.into();
+        self
+    }
+
+    /// How many threads solve blocks. With one (or 0) it is the caller's own.
+    pub fn workers(mut self, count: usize) -> Self {
+        self.workers = count;
+        self
+    }
+
+    /// What to do about an existing file of the same name.
+    pub fn if_exists(mut self, if_exists: IfExists) -> Self {
+        self.if_exists = if_exists;
+        self
+    }
+
+    /// Memory for an unsorted build's keys; what does not fit goes to a nameless file beside the index. It is raised
+    /// where it is less than a partition and a small buffer for each of them need (88 MB for ten thousand million
+    /// keys), and does not count 14 bytes per block and a few blocks per worker.
+    pub fn memory_bytes(mut self, bytes: usize) -> Self {
+        self.memory_bytes = bytes;
+        self
+    }
+
+    pub(super) fn header(&self, keys: u64) -> Result<Header> {
+        let within = |what, value: u64, max: u64| match value {
+            _ if value > max => Err(Error::Option { what, value, max }),
+            _ => Ok(()),
+        };
+        within("payload_bytes", self.payload_bytes.into(), MAX_PAYLOAD_BYTES.into())?;
+        within("fingerprint_bytes", self.fingerprint_bytes.into(), MAX_FINGERPRINT_BYTES.into())?;
+        within("the length of the user metadata", self.user_metadata.len() as u64, u32::MAX.into())?;
+        Ok(Header {
+            keys,
+            blocks: self.algorithm.blocks(keys),
+            payload_bytes: self.payload_bytes,
+            fingerprint_bytes: self.fingerprint_bytes,
+            global_seed: self.global_seed,
+            algorithm: self.algorithm,
+        })
+    }
+}

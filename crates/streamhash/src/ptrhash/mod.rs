@@ -1,0 +1,54 @@
+//! PTRHash: 10 000 buckets to a block, one byte ("pilot") per bucket that sends all its keys to slots of their own.
+//!
+//! ```text
+//! slots    = ceil(keys / 0.99); slot = fast_range(fold(key) * pilot_hash(pilot), slots)
+//! the slots from `keys` on are sent back to what stayed free below `keys`
+//!
+//! blob
+//! 0        10 000 pilots
+//! 10000    u16 overflow = slots - keys
+//! 10002    overflow × u16 slot below `keys`, 0 for a slot that nobody took
+//! ```
+
+mod decode;
+mod random;
+mod solve;
+
+pub(crate) use decode::{check, slot, touch};
+pub(crate) use solve::{ATTEMPTS, Solver};
+
+use crate::key::{Key, fast_range, mul_high};
+
+pub(crate) const KEYS_PER_BUCKET: f64 = 3.16;
+pub(crate) const BUCKETS: usize = 10_000;
+
+const REMAP_AT: usize = BUCKETS + 2;
+
+/// The bucket of a key: skewed, so that some buckets are large and placed while there is room.
+#[inline]
+fn bucket_of(k1: u64) -> usize {
+    let square = mul_high(k1, k1);
+    let cube = mul_high(square, k1 >> 1 | 1 << 63);
+    let skewed = (cube / 256).wrapping_mul(255).wrapping_add(k1 / 256);
+    fast_range(skewed, BUCKETS as u32) as usize
+}
+
+/// How many slots a block of `keys` keys has.
+fn slots_of(keys: u32) -> u32 {
+    ((f64::from(keys) / 0.99).ceil() as u32).max(keys)
+}
+
+#[inline]
+fn fold(key: Key) -> u64 {
+    let both = key.k0 ^ key.k1;
+    both ^ both >> 32
+}
+
+/// The odd number by which a pilot multiplies.
+#[inline]
+fn pilot_hash(pilot: u8, seed: u64) -> u64 {
+    let x = (u64::from(pilot) ^ seed).wrapping_mul(0x517C_C1B7_2722_0A95);
+    let x = (x ^ x >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let x = (x ^ x >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
+    (x ^ x >> 31) | 1
+}
