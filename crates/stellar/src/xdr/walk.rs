@@ -16,8 +16,8 @@ use super::*;
 
 /// What a walk tells, in the order of the bytes.
 pub(crate) trait Visitor<'a> {
-    /// An envelope of the transaction set, from `start` to where the cursor stands.
-    fn envelope(&mut self, _start: usize, _c: &Cursor<'a>) {}
+    /// An envelope of the transaction set, which starts at this offset.
+    fn envelope(&mut self, _at: usize, _xdr: &'a [u8]) {}
 
     /// So many transactions were applied (at most: the bytes may end early).
     fn applied(&mut self, _count: usize) {}
@@ -178,7 +178,7 @@ fn envelopes<'a>(c: &mut Cursor<'a>, visitor: &mut impl Visitor<'a>) -> Step {
     for _ in 0..c.count(u32::MAX)? {
         let start = c.offset();
         TransactionEnvelope::skip(c)?;
-        visitor.envelope(start, c);
+        visitor.envelope(start, c.since(start));
     }
     Ok(())
 }
