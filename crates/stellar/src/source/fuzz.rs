@@ -1,0 +1,2 @@
+//! Properties of the sources under arbitrary input. Each function panics when one breaks.
+#![allow(missing_docs)]
