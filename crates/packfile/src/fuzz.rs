@@ -1,5 +1,5 @@
 //! Harnesses for fuzzing: functions that panic when a property breaks, whatever bytes they are given.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::panic, clippy::unwrap_used)]
 
 use std::{path::Path, sync::Arc};
 

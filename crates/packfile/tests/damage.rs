@@ -1,0 +1,131 @@
+//! Damaged files: an error that says so, or the very same items.
+
+mod common;
+
+use common::{Counted, build, codec};
+use icecore_packfile::{Error, Options, Reader};
+use icecore_testkit::SplitMix64;
+
+fn is_damage(e: &Error) -> bool {
+    e.is_corrupt() || matches!(e, Error::Version { .. })
+}
+
+struct Sample {
+    bytes: Vec<u8>,
+    items: Vec<Vec<u8>>,
+    codec: usize,
+    per_record: u32,
+    hashed: bool,
+}
+
+fn samples() -> Vec<Sample> {
+    let mut rng = SplitMix64::new(5);
+    let mut out = Vec::new();
+    for codec_number in 0..3 {
+        for per_record in [1, 2, 128] {
+            for hashed in [false, true] {
+                let items: Vec<_> = (0..9).map(|i| rng.item(if i % 4 == 0 { 0 } else { 24 })).collect();
+                let options = Options::new().codec(codec(codec_number)).items_per_record(per_record);
+                let bytes = build(options.content_hash(hashed), &items);
+                out.push(Sample { bytes, items, codec: codec_number, per_record, hashed });
+            }
+        }
+    }
+    out
+}
+
+impl Sample {
+    /// Where the records end and the app data stands, both from the file's own trailer.
+    fn regions(&self) -> (usize, std::ops::Range<usize>) {
+        let reader = Reader::from_source(self.bytes.clone()).unwrap();
+        let info = reader.info().unwrap();
+        let app_end = self.bytes.len() - 76;
+        let app_at = app_end - info.app_data_bytes as usize;
+        (app_at - info.index_bytes as usize, app_at..app_end)
+    }
+
+    /// All items that can be read, each `None` where it cannot; `None` where the file does not open.
+    fn read(&self, bytes: Vec<u8>) -> Option<(Vec<Option<Vec<u8>>>, bool)> {
+        let reader = match Reader::from_source(bytes.clone()) {
+            Ok(reader) => reader.with_codec(&codec(self.codec)),
+            Err(e) => {
+                assert!(is_damage(&e), "{e:?}");
+                return None;
+            }
+        };
+        let keep = |item: Result<Vec<u8>, Error>| item.inspect_err(|e| assert!(is_damage(e), "{e:?}")).ok();
+        let items: Vec<_> = (0..reader.item_count().unwrap()).map(|i| keep(reader.read_item(i))).collect();
+        let verified = reader.verify().inspect_err(|e| assert!(is_damage(e), "{e:?}")).is_ok();
+        let unmapped = Reader::from_source(Counted { bytes, ..Counted::default() }).unwrap();
+        let unmapped = unmapped.with_codec(&codec(self.codec));
+        for (i, item) in items.iter().enumerate() {
+            assert_eq!(&keep(unmapped.read_item(i as u32)), item);
+        }
+        Some((items, verified))
+    }
+}
+
+#[test]
+fn every_flipped_bit_is_noticed_where_it_can_be() {
+    for sample in samples() {
+        let (index_at, app_data) = sample.regions();
+        for at in 0..sample.bytes.len() {
+            for bit in 0..8 {
+                let mut bytes = sample.bytes.clone();
+                bytes[at] ^= 1 << bit;
+                let Some((items, verified)) = sample.read(bytes) else {
+                    assert!(at >= index_at && !app_data.contains(&at), "records are not read on opening");
+                    continue;
+                };
+                assert!(at < index_at || app_data.contains(&at), "byte {at} has a checksum");
+                assert_eq!(items.len(), sample.items.len());
+                let readable =
+                    items.iter().zip(&sample.items).all(|(read, item)| read.as_ref() == Some(item));
+                if app_data.contains(&at) {
+                    assert!(readable && verified);
+                }
+                // Records without a codec have no checksum of their own but for the item sizes, and a codec may have
+                // bits that do not matter.
+                if sample.hashed || sample.codec == 1 {
+                    assert!(!verified || readable, "byte {at}, bit {bit}, {} per record", sample.per_record);
+                }
+                if sample.codec == 1 {
+                    let same =
+                        |(read, item): (&Option<Vec<u8>>, _)| read.as_ref().is_none_or(|read| read == item);
+                    assert!(
+                        items.iter().zip(&sample.items).all(same),
+                        "a frame with a wrong checksum was read"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_truncation_is_noticed() {
+    for sample in samples() {
+        for len in 0..sample.bytes.len() {
+            assert!(sample.read(sample.bytes[..len].to_vec()).is_none(), "{len} bytes");
+        }
+        let longer = [&[0], sample.bytes.as_slice()].concat();
+        assert!(sample.read(longer).is_none());
+    }
+}
+
+#[test]
+fn a_file_read_with_another_codec_is_an_error_not_a_panic() {
+    for sample in samples() {
+        for other in (0..3).filter(|&other| other != sample.codec) {
+            let reader = Reader::from_source(sample.bytes.clone()).unwrap().with_codec(&codec(other));
+            for position in 0..9 {
+                if let Err(e) = reader.read_item(position) {
+                    assert!(is_damage(&e), "{e:?}");
+                }
+            }
+            if sample.hashed {
+                assert!(reader.verify().is_err());
+            }
+        }
+    }
+}
