@@ -1,1 +1,233 @@
-//! Harnesses.
+//! Harness functions: each takes any bytes and panics when a property breaks.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::{path::Path, sync::Arc};
+
+use icecore_diskio::{Disk, FaultyDisk, ReadAt};
+
+use crate::{Algorithm, Error, Hit, Index, Options, Result, SortedBuilder, UnsortedBuilder};
+
+/// Bytes to draw choices from; zeros follow their end.
+struct Input<'a>(&'a [u8]);
+
+impl Input<'_> {
+    fn byte(&mut self) -> u8 {
+        let (first, rest) = self.0.split_first().unwrap_or((&0, &[]));
+        self.0 = rest;
+        *first
+    }
+
+    fn word(&mut self) -> u64 {
+        u64::from_le_bytes(std::array::from_fn(|_| self.byte()))
+    }
+}
+
+/// A generator of words, so that a few bytes of input make many keys (SplitMix64).
+struct Words(u64);
+
+impl Words {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let z = (self.0 ^ self.0 >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let z = (z ^ z >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ z >> 31
+    }
+}
+
+type Entries = Vec<([u8; 16], u64)>;
+
+/// What to build, drawn from an input.
+struct Recipe {
+    options: Options,
+    entries: Entries,
+}
+
+impl Recipe {
+    fn draw(input: &mut Input<'_>) -> Self {
+        let algorithm =
+            if input.byte().is_multiple_of(2) { Algorithm::Bijection } else { Algorithm::PtrHash };
+        let (payload_bytes, fingerprint_bytes) = (input.byte() % 9, input.byte() % 5);
+        let metadata = vec![0xA5; usize::from(input.byte() % 20)];
+        let mut options = Options::new().algorithm(algorithm).user_metadata(metadata);
+        options = options.payload_bytes(payload_bytes).fingerprint_bytes(fingerprint_bytes);
+        if input.byte().is_multiple_of(4) {
+            options = options.global_seed(input.word());
+        }
+        Recipe { options, entries: Self::draw_entries(input, payload_bytes) }
+    }
+
+    /// Mostly uniform keys; some sets crowd into few blocks, few buckets, or repeat a key.
+    fn draw_entries(input: &mut Input<'_>, payload_bytes: u8) -> Entries {
+        let count = (u16::from_le_bytes([input.byte(), input.byte()]) % 700) as usize;
+        let mask = |choice: u8| [0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x3F, 0x0F, 0x03][usize::from(choice % 8)];
+        let (block_mask, bucket_mask) = (mask(input.byte()), mask(input.byte()));
+        let twins = input.byte() == 7;
+        let mut words = Words(input.word());
+        let max_payload = u64::MAX.checked_shr(64 - 8 * u32::from(payload_bytes)).unwrap_or(0);
+        let mut entry = |_| {
+            let mut key = [0; 16];
+            key[..8].copy_from_slice(&words.next().to_le_bytes());
+            key[8..].copy_from_slice(&words.next().to_le_bytes());
+            key[0] &= block_mask;
+            key[7] &= bucket_mask;
+            (key, words.next() & max_payload)
+        };
+        let mut entries: Entries = (0..count).map(&mut entry).collect();
+        if twins && count >= 2 {
+            entries[count - 1] = entries[0];
+        }
+        entries
+    }
+
+    fn build(&self, sorted: bool, workers: usize) -> Result<Vec<u8>> {
+        let faulty = FaultyDisk::new();
+        let disk: Arc<dyn Disk> = Arc::new(faulty.clone());
+        let (path, count) = (Path::new("index"), self.entries.len() as u64);
+        let options = self.options.clone().workers(workers).memory_bytes(1);
+        let built = if sorted {
+            let mut entries = self.entries.clone();
+            entries.sort();
+            let mut builder = SortedBuilder::create_on(&disk, path, count, options)?;
+            let added = entries.iter().try_for_each(|(key, payload)| builder.add(key, *payload));
+            added.and_then(|()| builder.finish())
+        } else {
+            let mut builder = UnsortedBuilder::create_on(&disk, path, count, options)?;
+            let added = self.entries.iter().try_for_each(|(key, payload)| builder.add(key, *payload));
+            added.and_then(|()| builder.finish())
+        };
+        if let Err(error) = built {
+            assert!(faulty.paths().is_empty(), "a failed build left {:?}", faulty.paths());
+            return Err(error);
+        }
+        let file = disk.open(path)?;
+        let mut bytes = vec![0; file.len_bytes() as usize];
+        file.read_exact_at(&mut bytes, 0)?;
+        Ok(bytes)
+    }
+}
+
+/// Bytes that are read at a position and nothing else, as a file is.
+struct NotInMemory<'a>(&'a [u8]);
+
+impl ReadAt for NotInMemory<'_> {
+    fn len_bytes(&self) -> u64 {
+        self.0.len_bytes()
+    }
+
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> icecore_diskio::Result<()> {
+        self.0.read_exact_at(buf, offset)
+    }
+}
+
+/// Asks an index of any origin about some keys, in every way: answers are inside it and agree.
+fn read_all<S: ReadAt>(index: &Index<S>, keys: &[[u8; 16]]) -> Vec<Option<Option<Hit>>> {
+    let singles: Vec<_> = keys.iter().map(|key| index.lookup(key).ok()).collect();
+    let mut batched = Vec::new();
+    if index.lookup_batch(keys, &mut batched).is_ok() {
+        assert_eq!(singles, batched.iter().copied().map(Some).collect::<Vec<_>>());
+    } else {
+        assert!(singles.contains(&None), "a batch fails where no single lookup does");
+    }
+    for (key, hit) in keys.iter().zip(&singles) {
+        if let Some(Some(hit)) = hit {
+            assert_eq!(index.rank(key).unwrap(), Some(hit.rank));
+            assert_eq!(index.payload(hit.rank).unwrap(), hit.payload);
+            assert!(hit.rank < index.key_count());
+        }
+    }
+    assert!(matches!(index.payload(index.key_count()), Err(Error::RankOutOfRange { .. })));
+    singles
+}
+
+/// Opens any bytes as an index, in memory and not, and reads all that can be read.
+pub fn open_and_read(data: &[u8]) {
+    let opened = Index::from_source(data);
+    let apart = Index::from_source(NotInMemory(data));
+    assert_eq!(opened.is_ok(), apart.is_ok());
+    let (Ok(index), Ok(apart)) = (opened, apart) else { return };
+    let mut words = Words(data.len() as u64);
+    let keys: Vec<[u8; 16]> = (0..50)
+        .map(|_| (u128::from(words.next()) << 64 | u128::from(words.next())).to_le_bytes())
+        .chain(data.as_chunks::<16>().0.iter().take(50).copied())
+        .collect();
+    assert_eq!(read_all(&index, &keys), read_all(&apart, &keys));
+    assert_eq!(index.verify().is_ok(), apart.verify().is_ok());
+}
+
+/// Builds what the bytes say in four ways, which must agree; every key must be found.
+pub fn round_trip(data: &[u8]) {
+    let recipe = Recipe::draw(&mut Input(data));
+    let first = recipe.build(true, 1);
+    for (sorted, workers) in [(true, 2), (false, 1), (false, 2)] {
+        match (&first, recipe.build(sorted, workers)) {
+            (Ok(first), Ok(other)) => assert!(*first == other, "sorted {sorted}, {workers} workers"),
+            (Err(first), Err(other)) => assert_eq!(format!("{first:?}"), format!("{other:?}")),
+            (first, other) => panic!("{:?} against {:?}", first.as_ref().err(), other.err()),
+        }
+    }
+    let Ok(file) = first else { return };
+    let index = Index::from_source(file).unwrap();
+    index.verify().unwrap();
+    let keys: Vec<_> = recipe.entries.iter().map(|(key, _)| *key).collect();
+    let mut seen = vec![false; keys.len()];
+    for (hit, (_, payload)) in read_all(&index, &keys).into_iter().zip(&recipe.entries) {
+        let hit = hit.flatten().unwrap();
+        assert_eq!(hit.payload, *payload);
+        assert!(!std::mem::replace(&mut seen[hit.rank as usize], true), "a rank occurs twice");
+    }
+}
+
+/// Builds what the bytes say, then changes the file where they say, and reads it.
+pub fn mutate(data: &[u8]) {
+    let mut input = Input(data);
+    let recipe = Recipe::draw(&mut input);
+    let Ok(mut file) = recipe.build(true, 1) else { return };
+    for _ in 0..1 + input.byte() % 4 {
+        let at = (input.word() % file.len() as u64) as usize;
+        match input.byte() % 4 {
+            0 => file.truncate(at.max(1)),
+            1 => file[at] = input.byte(),
+            2 => file[at] ^= 1 << (input.byte() % 8),
+            // The table and what is before it are where damage does most.
+            _ => {
+                let at = at % file.len().min(160);
+                file[at] = input.byte();
+            }
+        }
+    }
+    let keys: Vec<_> = recipe.entries.iter().map(|(key, _)| *key).collect();
+    if let Ok(index) = Index::from_source(file.as_slice()) {
+        read_all(&index, &keys);
+    }
+    open_and_read(&file);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seeded(harness: fn(&[u8]), count: u64, len: usize) {
+        for seed in 0..count {
+            let mut words = Words(seed);
+            let data: Vec<u8> = (0..len).map(|_| words.next() as u8).collect();
+            harness(&data);
+        }
+    }
+
+    #[test]
+    fn nothing_opens_from_noise() {
+        seeded(open_and_read, 300, 200);
+        open_and_read(&[]);
+    }
+
+    #[test]
+    fn round_trips() {
+        seeded(round_trip, 150, 40);
+        round_trip(&[]);
+    }
+
+    #[test]
+    fn mutations() {
+        seeded(mutate, 400, 120);
+    }
+}

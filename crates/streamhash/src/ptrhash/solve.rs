@@ -73,7 +73,7 @@ impl<'a> Buckets<'a> {
     fn twins(&self, bucket: u16, entries: &[Entry]) -> Option<Unsolved> {
         let range = self.starts[usize::from(bucket)] as usize..self.starts[usize::from(bucket) + 1] as usize;
         let mut keys: Vec<_> = entries[range].iter().map(|entry| entry.key).collect();
-        keys.sort_unstable_by_key(|key| key.k0 ^ key.k1);
+        keys.sort_unstable_by_key(|key| (key.k0 ^ key.k1, key.k0));
         let twins = keys.windows(2).find(|pair| pair[0].k0 ^ pair[0].k1 == pair[1].k0 ^ pair[1].k1)?;
         Some(Unsolved::Duplicate(twins[0]))
     }
