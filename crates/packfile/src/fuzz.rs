@@ -49,7 +49,8 @@ pub fn open_and_read(data: &[u8]) {
     for codec in codecs() {
         match (Reader::from_source(data.to_vec()), Reader::from_source(Unmapped(data.to_vec()))) {
             (Ok(mapped), Ok(unmapped)) => {
-                let (mapped, unmapped) = (mapped.with_codec(&codec), unmapped.with_codec(&codec));
+                let (mapped, unmapped) =
+                    (mapped.with_codec(codec.clone()), unmapped.with_codec(codec.clone()));
                 assert_eq!(mapped.info().unwrap(), unmapped.info().unwrap());
                 assert_eq!(mapped.app_data().unwrap(), unmapped.app_data().unwrap());
                 let all = readable(&mapped);
@@ -149,7 +150,7 @@ pub fn round_trip(data: &[u8]) {
     let file = build(options.clone(), &items, &app_data);
     assert_eq!(file, build(options.clone().concurrency(3).bytes_per_sync(100), &items, &app_data));
 
-    let reader = Reader::from_source(file).unwrap().with_codec(&codec);
+    let reader = Reader::from_source(file).unwrap().with_codec(codec.clone());
     assert_eq!(reader.app_data().unwrap(), app_data);
     assert_eq!(reader.content_hash().unwrap().is_some(), hashed % 3 != 0);
     assert_eq!(reader.item_count().unwrap() as usize, items.len());

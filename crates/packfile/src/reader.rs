@@ -79,7 +79,7 @@ impl Reader {
     /// Sets the codec the file was written with, if it is not [`Codec::Zstd`]. It can be chosen by what
     /// [`format`](Reader::format) says.
     #[must_use]
-    pub fn with_codec(mut self, codec: &Codec) -> Self {
+    pub fn with_codec(mut self, codec: Codec) -> Self {
         self.codec = codec.start();
         self
     }

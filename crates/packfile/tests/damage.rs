@@ -1,4 +1,5 @@
 //! Damaged files: an error that says so, or the very same items.
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;
 
@@ -47,7 +48,7 @@ impl Sample {
     /// All items that can be read, each `None` where it cannot; `None` where the file does not open.
     fn read(&self, bytes: Vec<u8>) -> Option<(Vec<Option<Vec<u8>>>, bool)> {
         let reader = match Reader::from_source(bytes.clone()) {
-            Ok(reader) => reader.with_codec(&codec(self.codec)),
+            Ok(reader) => reader.with_codec(codec(self.codec)),
             Err(e) => {
                 assert!(is_damage(&e), "{e:?}");
                 return None;
@@ -57,7 +58,7 @@ impl Sample {
         let items: Vec<_> = (0..reader.item_count().unwrap()).map(|i| keep(reader.read_item(i))).collect();
         let verified = reader.verify().inspect_err(|e| assert!(is_damage(e), "{e:?}")).is_ok();
         let unmapped = Reader::from_source(Counted { bytes, ..Counted::default() }).unwrap();
-        let unmapped = unmapped.with_codec(&codec(self.codec));
+        let unmapped = unmapped.with_codec(codec(self.codec));
         for (i, item) in items.iter().enumerate() {
             assert_eq!(&keep(unmapped.read_item(i as u32)), item);
         }
@@ -117,7 +118,7 @@ fn every_truncation_is_noticed() {
 fn a_file_read_with_another_codec_is_an_error_not_a_panic() {
     for sample in samples() {
         for other in (0..3).filter(|&other| other != sample.codec) {
-            let reader = Reader::from_source(sample.bytes.clone()).unwrap().with_codec(&codec(other));
+            let reader = Reader::from_source(sample.bytes.clone()).unwrap().with_codec(codec(other));
             for position in 0..9 {
                 if let Err(e) = reader.read_item(position) {
                     assert!(is_damage(&e), "{e:?}");

@@ -1,4 +1,5 @@
 //! Every way of reading, from every kind of source, against a plain vector of items.
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;
 
@@ -69,9 +70,9 @@ proptest! {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("f");
         std::fs::write(&path, &bytes).unwrap();
-        check(&Reader::open(&path).with_codec(&codec), &items, seed);
-        check(&Reader::from_source(Mmap::open(&path).unwrap()).unwrap().with_codec(&codec), &items, seed);
-        check(&Reader::from_source(bytes).unwrap().with_codec(&codec), &items, seed);
+        check(&Reader::open(&path).with_codec(codec.clone()), &items, seed);
+        check(&Reader::from_source(Mmap::open(&path).unwrap()).unwrap().with_codec(codec.clone()), &items, seed);
+        check(&Reader::from_source(bytes).unwrap().with_codec(codec.clone()), &items, seed);
     }
 }
 
@@ -81,7 +82,7 @@ fn one_read_opens_and_one_reads_an_item() {
     for per_record in [1, 128] {
         let bytes = build(Options::new().codec(Codec::None).items_per_record(per_record), &items);
         let source = Arc::new(Counted { bytes, ..Counted::default() });
-        let reader = Reader::from_source(Arc::clone(&source)).unwrap().with_codec(&Codec::None);
+        let reader = Reader::from_source(Arc::clone(&source)).unwrap().with_codec(Codec::None);
         assert_eq!(source.reads.load(Relaxed), 1);
         assert_eq!(reader.read_item(700).unwrap(), items[700]);
         assert_eq!(source.reads.load(Relaxed), 2);
@@ -93,7 +94,7 @@ fn neighbours_are_read_together_and_the_rest_apart() {
     let items: Vec<_> = (0..100u8).map(|i| vec![i; 100_000]).collect();
     let options = Options::new().codec(Codec::None).items_per_record(1);
     let source = Arc::new(Counted { bytes: build(options, &items), ..Counted::default() });
-    let reader = Reader::from_source(Arc::clone(&source)).unwrap().with_codec(&Codec::None);
+    let reader = Reader::from_source(Arc::clone(&source)).unwrap().with_codec(Codec::None);
     let reads = |work: &dyn Fn()| {
         let before = source.reads.load(Relaxed);
         work();
@@ -114,7 +115,7 @@ fn a_record_larger_than_a_window_and_an_index_larger_than_the_tail() {
     for (items, index_bytes) in [(large, 0), (many, 256 << 10)] {
         let bytes = build(Options::new().codec(Codec::None).items_per_record(1), &items);
         let reader =
-            Reader::from_source(Counted { bytes, ..Counted::default() }).unwrap().with_codec(&Codec::None);
+            Reader::from_source(Counted { bytes, ..Counted::default() }).unwrap().with_codec(Codec::None);
         assert!(reader.info().unwrap().index_bytes > index_bytes);
         let read: Vec<_> = reader.read_range(0, items.len() as u32).unwrap().map(Result::unwrap).collect();
         assert!(read == items);
@@ -164,7 +165,7 @@ fn readers_may_choose_the_codec_by_the_format() {
         let options = Options::new().format(format).codec(codec);
         let reader = Reader::from_source(build(options, &[b"item".to_vec()])).unwrap();
         let codec = if reader.format().unwrap() == 1 { Codec::None } else { Codec::Zstd };
-        assert_eq!(reader.with_codec(&codec).read_item(0).unwrap(), b"item");
+        assert_eq!(reader.with_codec(codec.clone()).read_item(0).unwrap(), b"item");
     }
 }
 

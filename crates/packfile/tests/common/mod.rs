@@ -1,5 +1,5 @@
 //! What the behaviour tests share.
-#![allow(dead_code)]
+#![allow(clippy::unwrap_used, dead_code)]
 
 use std::{path::Path, sync::Arc};
 
