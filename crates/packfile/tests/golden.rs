@@ -32,7 +32,7 @@ fn check(
         let source = disk.open(path).unwrap();
         assert_eq!(summary.file_bytes, source.len_bytes());
         assert_eq!(hex(&Sha256::digest(source.as_bytes().unwrap())), sha256, "concurrency {concurrency}");
-        let reader = Reader::from_source(source).unwrap().with_codec(codec);
+        let reader = Reader::from_source(source).unwrap().with_codec(codec.clone());
         reader.verify().unwrap();
         let read: Vec<_> = reader.read_range(0, items.len() as u32).unwrap().map(Result::unwrap).collect();
         assert!(read == items);
