@@ -49,6 +49,7 @@ mod pool;
 mod reader;
 mod record;
 mod sink;
+mod workers;
 mod writer;
 
 pub use codec::{Codec, RecordCodec};
@@ -60,8 +61,9 @@ pub use writer::{Options, Summary, Writer};
 
 /// How many threads a caller's number stands for.
 fn thread_count(threads: usize) -> usize {
+    const MOST: usize = 1024;
     match threads {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
-        threads => threads,
+        threads => threads.min(MOST),
     }
 }

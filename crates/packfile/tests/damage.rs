@@ -130,3 +130,100 @@ fn a_file_read_with_another_codec_is_an_error_not_a_panic() {
         }
     }
 }
+
+/// A file put together by hand, every checksum right: one record, and a trailer that claims what it is told to.
+struct Forged {
+    record: Vec<u8>,
+    record_count: u32,
+    item_count: u32,
+    items_per_record: u32,
+    index_bytes: Option<u32>,
+    app_data_bytes: u32,
+}
+
+/// A FOR group of `count` equal values with its CRC32C.
+fn equal_sizes(value: u32, count: usize) -> Vec<u8> {
+    let mut group = vec![0; count.div_ceil(8)];
+    group.push(1);
+    group.extend(value.to_le_bytes());
+    let crc = crc32c::crc32c(&group);
+    group.extend(crc.to_le_bytes());
+    group
+}
+
+impl Forged {
+    fn honest(record: Vec<u8>, items_per_record: u32) -> Self {
+        Forged {
+            record,
+            record_count: 1,
+            item_count: 1,
+            items_per_record,
+            index_bytes: None,
+            app_data_bytes: 0,
+        }
+    }
+
+    fn open(self) -> Result<Reader, Error> {
+        let index = equal_sizes(self.record.len() as u32, 1);
+        let mut trailer = Vec::new();
+        trailer.extend(0x4843_4C53u32.to_le_bytes());
+        trailer.extend([1, 0, 0, 0]);
+        let index_bytes = self.index_bytes.unwrap_or(index.len() as u32);
+        for field in [0, self.record_count, self.item_count, self.items_per_record, 128, index_bytes] {
+            trailer.extend(field.to_le_bytes());
+        }
+        trailer.extend(self.app_data_bytes.to_le_bytes());
+        trailer.extend([0; 36]);
+        let crc = crc32c::crc32c(&trailer);
+        trailer.extend(crc.to_le_bytes());
+        assert_eq!(trailer.len(), 76);
+        Reader::from_source([self.record, index, trailer].concat())
+    }
+}
+
+#[test]
+fn a_trailer_that_lies_is_refused_before_anything_is_allocated() {
+    let honest = || Forged::honest(b"item".to_vec(), 1);
+    assert_eq!(honest().open().unwrap().with_codec(codec(0)).read_item(0).unwrap(), b"item");
+    let all = u32::MAX;
+    for lie in [
+        Forged { record_count: all, item_count: all, ..honest() },
+        Forged { record_count: 129, item_count: 129, ..honest() },
+        Forged { record_count: 2, item_count: 2, ..honest() },
+        Forged { record_count: 0, item_count: 0, ..honest() },
+        Forged { record_count: 2, ..honest() },
+        Forged { items_per_record: 0, ..honest() },
+        Forged { index_bytes: Some(all), ..honest() },
+        Forged { index_bytes: Some(3), ..honest() },
+        Forged { index_bytes: Some(14), ..honest() },
+        Forged { app_data_bytes: all, ..honest() },
+        Forged { app_data_bytes: 1, ..honest() },
+    ] {
+        let e = lie.open().err().unwrap();
+        assert!(e.is_corrupt(), "{e:?}");
+    }
+}
+
+#[test]
+fn a_record_that_lies_is_refused_before_anything_is_allocated() {
+    // Four gibibytes of content in a frame of one empty block.
+    let mut frame = vec![0x28, 0xB5, 0x2F, 0xFD, 0xE4];
+    frame.extend((u64::from(u32::MAX) * 2).to_le_bytes());
+    frame.extend([1, 0, 0, 0, 0, 0, 0]);
+    let lies = [
+        // One item per record: the frame's word alone.
+        Forged::honest(frame.clone(), 1),
+        // Two items of the largest size, and a frame that agrees; then one that is empty.
+        Forged { item_count: 2, ..Forged::honest([frame, equal_sizes(u32::MAX, 2)].concat(), 2) },
+        Forged { item_count: 2, ..Forged::honest(equal_sizes(u32::MAX, 2), 2) },
+        // More items than there are bits for.
+        Forged { item_count: u32::MAX, ..Forged::honest(equal_sizes(0, 8), u32::MAX) },
+        Forged::honest(b"short".to_vec(), 2),
+    ];
+    for lie in lies {
+        let reader = lie.open().unwrap();
+        for error in [reader.read_item(0).err(), reader.verify().err()] {
+            assert!(error.unwrap().is_corrupt());
+        }
+    }
+}
