@@ -1,0 +1,308 @@
+//! Harnesses: each takes any bytes and panics when a property breaks.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::{path::Path, sync::Arc};
+
+use icecore_diskio::{Disk, FaultyDisk, IfExists};
+use icecore_ledger::{ChunkId, Decoder, LedgerRange, LedgerSeq};
+use roaring::RoaringBitmap;
+
+use crate::{
+    ChunkEvents, ChunkEventsWriter, EventPaths, EventRecord, Filter, Options, Order, Position, Query, Result,
+    TermIds, TermKey, decode_bitmap,
+};
+
+#[path = "../tests/common/toy.rs"]
+#[allow(unreachable_pub)]
+mod toy;
+
+/// Bytes that decode as a record are those that the record encodes to.
+pub fn record(data: &[u8]) {
+    if let Ok(record) = EventRecord::decode(data) {
+        let mut again = Vec::new();
+        record.encode(&mut again).unwrap();
+        assert_eq!(again, data);
+    }
+}
+
+/// Any bytes as a bitmap: refused, or a set that survives being written again. And bytes as a recipe for ids: gathered,
+/// written, read back the same.
+pub fn bitmap(data: &[u8]) {
+    if let Ok(bitmap) = decode_bitmap(data) {
+        if bitmap.len() < 1 << 20 {
+            assert_eq!(gathered(bitmap.iter()), bitmap);
+        }
+    }
+    let mut numbers = Numbers(data);
+    let mut next = numbers.below(1 << 17) as u32;
+    let mut ids = vec![next];
+    while !numbers.0.is_empty() && ids.len() < 1 << 17 {
+        let (kind, count) = (numbers.below(4), numbers.below(3000) as u32);
+        let step = match kind {
+            0 => 1,
+            1 => 2 + count % 5,
+            2 => numbers.below(1 << 16) as u32,
+            _ => numbers.below(1 << 22) as u32,
+        };
+        for _ in 0..if kind < 2 { count } else { 1 } {
+            next = next.saturating_add(step.max(1));
+            ids.push(next);
+        }
+    }
+    ids.dedup();
+    assert_eq!(gathered(ids.iter().copied()), ids.iter().copied().collect());
+}
+
+fn gathered(mut ids: impl Iterator<Item = u32>) -> RoaringBitmap {
+    let mut set = TermIds::new(ids.next().unwrap());
+    ids.for_each(|id| set.push(id).unwrap());
+    set.to_bitmap().unwrap()
+}
+
+/// Two lengths and three files: opening, every read, searches and checks end in an answer or an error.
+pub fn open_and_read(data: &[u8]) {
+    let Some((lengths, files)) = data.split_first_chunk::<8>() else { return };
+    let [a, b, c, d, e, f, g, h] = *lengths;
+    let cut = |bytes: [u8; 4], len: usize| (u32::from_le_bytes(bytes) as usize).min(len);
+    let (events, rest) = files.split_at(cut([a, b, c, d], files.len()));
+    let (index_hash, index_pack) = rest.split_at(cut([e, f, g, h], rest.len()));
+    let _ = read_all(events, index_hash, index_pack);
+}
+
+/// The input of [`open_and_read`] for three files.
+pub fn join(events: &[u8], index_hash: &[u8], index_pack: &[u8]) -> Vec<u8> {
+    let lengths = [events, index_hash].map(|file| (file.len() as u32).to_le_bytes());
+    [lengths.as_flattened(), events, index_hash, index_pack].concat()
+}
+
+fn read_all(events: &[u8], index_hash: &[u8], index_pack: &[u8]) -> Result<()> {
+    let paths = EventPaths::new("", ChunkId(0));
+    let chunk = ChunkEvents::from_sources(paths, events.to_vec(), index_hash.to_vec(), index_pack.to_vec())?;
+    let _ = (chunk.verify(), chunk.term_count());
+    for number in 0..3 {
+        let _ = chunk.term(&TermKey::new(0, &toy::word(number)));
+    }
+    if let Some(ledgers) = chunk.ledgers()? {
+        for seq in [ledgers.first, ledgers.last] {
+            let _ = chunk.ledger_events(seq);
+        }
+        let after = Some(Position { ledger: ledgers.last, tx_index: 1, op_index: 0, event_index: 1 });
+        for order in [Order::Ascending, Order::Descending] {
+            let filters = vec![Filter::any().contract(toy::word(1)), Filter::any().topic(1, toy::word(2))];
+            for filters in [filters, vec![]] {
+                let _ = chunk.query(&Query { filters, order, after, ..Query::default() }, &toy::Toy);
+            }
+        }
+    }
+    for id in [0, chunk.event_count()?.saturating_sub(1), u32::MAX] {
+        let _ = (chunk.event(id), chunk.ledger_of(id));
+    }
+    Ok(())
+}
+
+/// Ledgers drawn from the data, written, read back, and searched: all as a list of records says.
+pub fn round_trip(data: &[u8]) {
+    let mut numbers = Numbers(data);
+    let first = LedgerSeq(2 + numbers.below(1000) as u32);
+    let (count, max_events) = (numbers.below(12) as u32, [0, 3, 40, 400][numbers.below(4) as usize]);
+    let ledgers = toy::ledgers(first, count, max_events, &mut |bound| numbers.below(bound));
+    let disk: Arc<dyn Disk> = Arc::new(FaultyDisk::new());
+    let paths = EventPaths::new("", ChunkId(0));
+    let options = Options::new().concurrency(1 + numbers.below(2) as usize);
+    let mut writer = ChunkEventsWriter::create(&disk, &paths, first, options).unwrap();
+    let mut model = Vec::new();
+    for ledger in &ledgers {
+        let events = ledger.events();
+        writer.push_ledger(ledger.seq, ledger.closed_at, &events).unwrap();
+        let record = |event| EventRecord::of(ledger.seq, ledger.closed_at, event).into_owned();
+        model.extend(events.iter().map(record));
+    }
+    let summary = writer.finish().unwrap();
+    assert_eq!((summary.ledgers as usize, summary.events as usize), (ledgers.len(), model.len()));
+
+    let chunk = ChunkEvents::open(&disk, &paths);
+    check_reads(&chunk, &ledgers, &model);
+    for _ in 0..12 {
+        check_query(&chunk, &query(&mut numbers, first, count), &model);
+    }
+    let options = Options::new().if_exists(IfExists::Replace);
+    chunk.verify_deep(&toy::Toy, &disk, Path::new("hash"), Path::new("pack"), options).unwrap();
+}
+
+fn check_reads(chunk: &ChunkEvents, ledgers: &[toy::Ledger], model: &[EventRecord]) {
+    assert_eq!(chunk.event_count().unwrap() as usize, model.len());
+    assert_eq!(chunk.ledgers().unwrap().map_or(0, |range| range.count()), ledgers.len() as u64);
+    for ledger in ledgers {
+        let expected: Vec<_> = model.iter().filter(|record| record.ledger == ledger.seq).cloned().collect();
+        assert_eq!(chunk.ledger_events(ledger.seq).unwrap(), expected);
+    }
+    for (id, record) in model.iter().enumerate().step_by(37) {
+        assert_eq!(chunk.event(id as u32).unwrap(), *record);
+    }
+}
+
+fn query(numbers: &mut Numbers<'_>, first: LedgerSeq, count: u32) -> Query {
+    let mut filters = Vec::new();
+    for _ in 0..numbers.below(4) {
+        let mut filter = Filter::any();
+        if numbers.below(2) == 0 {
+            filter = filter.contract(toy::word(numbers.below(4)));
+        }
+        for topic in 0..4 {
+            if numbers.below(4) == 0 {
+                filter = filter.topic(topic, toy::word(numbers.below(4)));
+            }
+        }
+        filters.push(filter);
+    }
+    let around =
+        |numbers: &mut Numbers<'_>| LedgerSeq(first.0 - 2 + numbers.below(u64::from(count) + 4) as u32);
+    let ledgers =
+        (numbers.below(2) == 0).then(|| LedgerRange::new(around(numbers), around(numbers)).ok()).flatten();
+    let after = (numbers.below(2) == 0).then(|| Position {
+        ledger: around(numbers),
+        tx_index: numbers.below(6) as u32,
+        op_index: numbers.below(6) as u32,
+        event_index: numbers.below(6) as u32,
+    });
+    let order = if numbers.below(2) == 0 { Order::Ascending } else { Order::Descending };
+    let limit = [0, 1, 5, 100, 100_000][numbers.below(5) as usize];
+    Query { filters, ledgers, order, after, limit }
+}
+
+/// A query and all its further pages give what going through the list gives.
+fn check_query(chunk: &ChunkEvents, query: &Query, model: &[EventRecord]) {
+    let mut expected: Vec<_> = model.iter().filter(|record| passes(record, query)).cloned().collect();
+    if query.order == Order::Descending {
+        expected.reverse();
+    }
+    let mut query = query.clone();
+    let pages = if query.limit < 100 { 3 } else { usize::MAX };
+    for page in expected.chunks(query.limit.max(1)).chain([&[][..]]).take(pages) {
+        let found = chunk.query(&query, &toy::Toy).unwrap();
+        assert_eq!(found, if query.limit == 0 { &[][..] } else { page });
+        query.after = found.last().map(EventRecord::position).or(query.after);
+    }
+}
+
+fn passes(record: &EventRecord, query: &Query) -> bool {
+    let fields = toy::Toy.event_fields(&record.body).unwrap();
+    let values = [fields.contract, fields.topics[0], fields.topics[1], fields.topics[2], fields.topics[3]];
+    let filter_passes = |filter: &Filter| {
+        let wanted = std::iter::once(&filter.contract).chain(&filter.topics);
+        wanted
+            .zip(values)
+            .all(|(wanted, value)| wanted.as_ref().is_none_or(|wanted| Some(&wanted[..]) == value))
+    };
+    (query.filters.is_empty() || query.filters.iter().any(filter_passes))
+        && query.ledgers.is_none_or(|range| range.first <= record.ledger && record.ledger <= range.last)
+        && query.after.is_none_or(|after| match query.order {
+            Order::Ascending => record.position() > after,
+            Order::Descending => record.position() < after,
+        })
+}
+
+/// Numbers out of bytes: two bytes each, four where the bound needs them, and a fixed pattern when they run out.
+struct Numbers<'a>(&'a [u8]);
+
+impl Numbers<'_> {
+    fn below(&mut self, bound: u64) -> u64 {
+        let want = if bound <= 256 { 1 } else { 4 };
+        let (head, rest) = self.0.split_at(want.min(self.0.len()));
+        self.0 = rest;
+        head.iter().fold(0, |number, &byte| number << 8 | u64::from(byte)) % bound.max(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use icecore_testkit::SplitMix64;
+
+    use super::*;
+
+    fn bytes(rng: &mut SplitMix64, len: usize) -> Vec<u8> {
+        std::iter::repeat_with(|| rng.next_u64() as u8).take(len).collect()
+    }
+
+    #[test]
+    fn records_and_bitmaps_of_any_bytes() {
+        let mut rng = SplitMix64::new(1);
+        for _ in 0..300 {
+            let len = rng.below(200) as usize;
+            let mut data = bytes(&mut rng, len);
+            record(&data);
+            bitmap(&data);
+            // The header of a record with the right length; bitmaps of each kind of header.
+            if let Some(body_len) = data.len().checked_sub(61) {
+                data[0] = 1;
+                data[57..61].copy_from_slice(&(body_len as u32).to_be_bytes());
+                assert!(EventRecord::decode(&data).is_ok());
+                record(&data);
+            }
+            if data.len() >= 8 {
+                let few = data[4] % 5;
+                data[..8].copy_from_slice(&[0x3A, 0x30, 0, 0, few, 0, 0, 0]);
+                bitmap(&data);
+                data[..4].copy_from_slice(&[0x3B, 0x30, few, 0]);
+                bitmap(&data);
+            }
+        }
+    }
+
+    #[test]
+    fn damaged_bitmaps() {
+        let mut rng = SplitMix64::new(2);
+        let mut set = TermIds::new(3);
+        (4..400)
+            .chain((70_000..80_000).step_by(3))
+            .chain(200_000..200_300)
+            .for_each(|id| set.push(id).unwrap());
+        let mut good = Vec::new();
+        set.serialize(&mut good);
+        for _ in 0..300 {
+            let mut data = good.clone();
+            let within = if rng.below(2) == 0 { 30 } else { data.len() as u64 };
+            let at = rng.below(within) as usize;
+            data[at] ^= 1 << rng.below(8);
+            bitmap(&data);
+        }
+    }
+
+    #[test]
+    fn files_written_and_searched() {
+        let mut rng = SplitMix64::new(3);
+        for _ in 0..250 {
+            let len = rng.below(6000) as usize;
+            round_trip(&bytes(&mut rng, len));
+        }
+    }
+
+    #[test]
+    fn files_of_any_bytes() {
+        let mut rng = SplitMix64::new(4);
+        let disk: Arc<dyn Disk> = Arc::new(FaultyDisk::new());
+        let paths = EventPaths::new("", ChunkId(0));
+        let mut writer = ChunkEventsWriter::create(&disk, &paths, LedgerSeq(2), Options::new()).unwrap();
+        for ledger in toy::ledgers(LedgerSeq(2), 9, 60, &mut |bound| rng.below(bound)) {
+            writer.push_ledger(ledger.seq, ledger.closed_at, &ledger.events()).unwrap();
+        }
+        writer.finish().unwrap();
+        let [events, hash, pack] = paths.each().map(|path| {
+            let file = disk.open(path).unwrap();
+            file.as_bytes().unwrap().to_vec()
+        });
+        let good = join(&events, &hash, &pack);
+        read_all(&events, &hash, &pack).unwrap();
+        for _ in 0..400 {
+            let mut data = good.clone();
+            for _ in 0..1 + rng.below(3) {
+                let at = rng.below(data.len() as u64) as usize;
+                data[at] ^= 1 << rng.below(8);
+            }
+            data.truncate(data.len() - (rng.below(4) * rng.below(50)) as usize);
+            open_and_read(&data);
+        }
+        let len = rng.below(900) as usize;
+        open_and_read(&bytes(&mut rng, len));
+    }
+}

@@ -1,0 +1,127 @@
+//! Checking a chunk's files: each by itself, against one another, and the index against the events.
+
+use std::{path::Path, sync::Arc};
+
+use icecore_diskio::{Disk, ReadAt};
+use icecore_ledger::Decoder;
+
+use crate::{
+    ChunkEvents, Error, IndexSummary, Options, Position, Result, TermHasher, TermIds, TermSet,
+    writer::{SealedFiles, write_index},
+};
+
+/// Bytes compared at a time.
+const COMPARE_BYTES: u64 = 1 << 20;
+
+impl ChunkEvents {
+    /// Reads all three files and checks all that can be checked without the chain's decoder: checksums, counts, every
+    /// record and its place, every bitmap and its form.
+    ///
+    /// # Errors
+    /// The first damage found, or an I/O error.
+    pub fn verify(&self) -> Result<()> {
+        let events = self.event_count()?;
+        let mut last: Option<Position> = None;
+        self.each_event(0..events, |id, record| {
+            let position = record.position();
+            if last.is_some_and(|last| position <= last) {
+                return Err(self.damaged(id, "it does not come after the event before it"));
+            }
+            last = Some(position);
+            Ok(())
+        })?;
+        self.pack.verify()?;
+        self.index()?.verify()?;
+        self.index_pack.verify()?;
+        self.verify_bitmaps()
+    }
+
+    /// A bitmap of the right ids can have but one form; what the decoder does not look at is compared with that.
+    fn verify_bitmaps(&self) -> Result<()> {
+        let terms = self.index_pack.item_count()?;
+        let mut items = self.index_pack.read_range(0, terms)?;
+        let mut expected = Vec::new();
+        for rank in 0..terms {
+            let corrupt = |what: &str| Error::corrupt(&self.paths.index_pack, format!("term {rank}: {what}"));
+            let Some(item) = items.next_item()? else { return Err(corrupt("it is missing")) };
+            let (_, bytes) = self.split_term(rank, item)?;
+            let bitmap = self.decode_ids(rank, bytes)?;
+            let mut ids = bitmap.iter();
+            let mut again = TermIds::new(ids.next().ok_or_else(|| corrupt("it is empty"))?);
+            ids.try_for_each(|id| again.push(id))?;
+            expected.clear();
+            again.serialize(&mut expected);
+            if expected != bytes {
+                return Err(corrupt("its bitmap is not in the form that the format asks for"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the two index files anew from the events. When it fails, neither is left.
+    ///
+    /// # Errors
+    /// Damage of the events file, [`Error::Body`] for an event that the decoder refuses, those of the disk.
+    pub fn rebuild_index(
+        &self,
+        decoder: &dyn Decoder,
+        disk: &Arc<dyn Disk>,
+        hash_path: &Path,
+        pack_path: &Path,
+        options: Options,
+    ) -> Result<IndexSummary> {
+        let (mut terms, mut hasher) = (TermSet::new(), TermHasher::default());
+        self.each_event(0..self.event_count()?, |id, record| {
+            let fields = self.fields(id, record.body, decoder)?;
+            hasher.keys(&fields).try_for_each(|key| terms.add(key, id))
+        })?;
+        write_index(disk, hash_path, pack_path, &terms, options)
+    }
+
+    /// Besides [`verify`](ChunkEvents::verify), rebuilds the index at two other paths, compares it byte by byte with
+    /// the chunk's own files on the same disk, and removes it again.
+    ///
+    /// # Errors
+    /// As of `verify` and [`rebuild_index`](ChunkEvents::rebuild_index); [`Error::Corrupt`] for an index that is not
+    /// that of these events.
+    pub fn verify_deep(
+        &self,
+        decoder: &dyn Decoder,
+        disk: &Arc<dyn Disk>,
+        hash_path: &Path,
+        pack_path: &Path,
+        options: Options,
+    ) -> Result<()> {
+        self.verify()?;
+        self.rebuild_index(decoder, disk, hash_path, pack_path, options)?;
+        // Removed whatever the comparison says.
+        let _rebuilt = SealedFiles::of(disk, [hash_path, pack_path]);
+        for (own, rebuilt) in [(&self.paths.index_hash, hash_path), (&self.paths.index_pack, pack_path)] {
+            if !same_bytes(&*disk.open(own)?, &*disk.open(rebuilt)?)? {
+                return Err(Error::corrupt(own, "it is not the index of these events"));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn same_bytes(a: &dyn ReadAt, b: &dyn ReadAt) -> Result<bool> {
+    let len = a.len_bytes();
+    if len != b.len_bytes() {
+        return Ok(false);
+    }
+    let (mut from_a, mut from_b) = (Vec::new(), Vec::new());
+    let mut at = 0;
+    while at < len {
+        let step = COMPARE_BYTES.min(len - at);
+        for (source, buffer) in [(a, &mut from_a), (b, &mut from_b)] {
+            buffer.resize(step as usize, 0);
+            source.read_exact_at(buffer, at)?;
+        }
+        if from_a != from_b {
+            return Ok(false);
+        }
+        at += step;
+    }
+    Ok(true)
+}

@@ -1,0 +1,357 @@
+//! Writing a chunk's events: records go to the events file as they come, terms and counts stay in memory, and the two
+//! index files are written from them at the end.
+//!
+//! ```text
+//! push_ledger ──▶ record ──▶ events.pack (encoded by `concurrency` threads)
+//!             ──▶ term keys ──▶ TermSet
+//!             ──▶ LedgerCounts
+//! finish      LedgerCounts ──▶ app data, events.pack sealed
+//!             TermSet ── keys in order ──▶ index.hash sealed ── ranks ──▶ index.pack sealed
+//! ```
+//!
+//! Memory: 4 bytes for a ledger; a term as in [`TermSet`], and 20 bytes more during `finish`.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use icecore_diskio::{Disk, IfExists, Op, PendingFile};
+use icecore_ledger::{Event, LedgerSeq};
+use icecore_packfile as packfile;
+use icecore_streamhash as streamhash;
+
+use crate::{
+    Error, EventPaths, EventRecord, Result, TermHasher, TermKey, TermSet,
+    format::{EVENTS_FORMAT, INDEX_FORMAT, ITEMS_PER_RECORD, LedgerCounts, check_ascending},
+};
+
+/// How the files of a chunk's events are written. The bytes do not depend on it.
+#[derive(Clone, Copy, Debug)]
+#[must_use]
+pub struct Options {
+    concurrency: usize,
+    if_exists: IfExists,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { concurrency: 1, if_exists: IfExists::Fail }
+    }
+}
+
+impl Options {
+    /// The defaults: the caller's thread only, existing files are left alone.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How many threads encode. 1, the default, starts none.
+    pub fn concurrency(mut self, threads: usize) -> Self {
+        self.concurrency = threads;
+        self
+    }
+
+    /// What to do about existing files. Default: fail.
+    pub fn if_exists(mut self, if_exists: IfExists) -> Self {
+        self.if_exists = if_exists;
+        self
+    }
+
+    fn pack(&self, format: u32, codec: packfile::Codec) -> packfile::Options {
+        let options = packfile::Options::new().items_per_record(ITEMS_PER_RECORD).format(format).codec(codec);
+        options.concurrency(self.concurrency).if_exists(self.if_exists)
+    }
+}
+
+/// What was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Summary {
+    /// How many ledgers.
+    pub ledgers: u32,
+    /// How many events.
+    pub events: u32,
+    /// The length of the events file.
+    pub events_bytes: u64,
+    /// The two files of the index.
+    pub index: IndexSummary,
+}
+
+/// What was written of an index.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct IndexSummary {
+    /// How many terms.
+    pub terms: u32,
+    /// The length of the file of keys.
+    pub hash_bytes: u64,
+    /// The length of the file of bitmaps.
+    pub pack_bytes: u64,
+}
+
+/// Writes the files of one chunk's events, ledger by ledger.
+///
+/// Nothing bears a file's name before [`finish`](ChunkEventsWriter::finish); a writer dropped before that, or failed,
+/// leaves nothing. The first error of the disk or of a format's limit sticks: every later call returns it.
+pub struct ChunkEventsWriter {
+    disk: Arc<dyn Disk>,
+    paths: EventPaths,
+    options: Options,
+    pack: packfile::Writer,
+    counts: LedgerCounts,
+    terms: TermSet,
+    hasher: TermHasher,
+    record: Vec<u8>,
+    failed: Option<Error>,
+}
+
+impl ChunkEventsWriter {
+    /// Begins the files of a chunk whose first ledger is `first`.
+    ///
+    /// # Errors
+    /// [`Error::is_retryable`] tells; the disk's `Exists` where one of the three names is taken and may not be replaced.
+    pub fn create(
+        disk: &Arc<dyn Disk>,
+        paths: &EventPaths,
+        first: LedgerSeq,
+        options: Options,
+    ) -> Result<Self> {
+        if options.if_exists == IfExists::Fail {
+            for path in paths.each() {
+                if disk.file_len(path)?.is_some() {
+                    return Err(icecore_diskio::Error::Exists { path: path.to_path_buf() }.into());
+                }
+            }
+        }
+        let pack_options = options.pack(EVENTS_FORMAT, packfile::Codec::Zstd);
+        Ok(ChunkEventsWriter {
+            disk: Arc::clone(disk),
+            paths: paths.clone(),
+            options,
+            pack: packfile::Writer::create_on(disk, &paths.events, pack_options)?,
+            counts: LedgerCounts::new(first),
+            terms: TermSet::new(),
+            hasher: TermHasher::default(),
+            record: Vec::new(),
+            failed: None,
+        })
+    }
+
+    /// Adds the next ledger with its events, in their order.
+    ///
+    /// # Errors
+    /// [`Error::Gap`], [`Error::Repeat`] and [`Error::Disordered`] for a ledger that is refused; the writer is as it
+    /// was. [`Error::TooLarge`] and those of the disk stick.
+    pub fn push_ledger(&mut self, seq: LedgerSeq, closed_at: i64, events: &[Event<'_>]) -> Result<()> {
+        self.check()?;
+        let path = || self.paths.events.clone();
+        match self.counts.next() {
+            None => return Err(Error::TooLarge { what: "the ledgers of a history", size: 1 << 32 }),
+            Some(expected) if seq > expected => {
+                return Err(Error::Gap { path: path(), expected, found: seq });
+            }
+            Some(expected) if seq < expected => {
+                return Err(Error::Repeat { path: path(), expected, found: seq });
+            }
+            Some(_) => {}
+        }
+        check_ascending(seq, events.iter().map(|event| EventRecord::of(seq, closed_at, event).position()))?;
+        self.append(seq, closed_at, events).inspect_err(|e| self.failed = Some(e.clone()))
+    }
+
+    fn append(&mut self, seq: LedgerSeq, closed_at: i64, events: &[Event<'_>]) -> Result<()> {
+        let first_id = self.counts.events();
+        self.counts.push(events.len())?;
+        for (id, event) in (first_id..).zip(events) {
+            self.record.clear();
+            EventRecord::of(seq, closed_at, event).encode(&mut self.record)?;
+            self.pack.append(&self.record)?;
+            for key in self.hasher.keys(&event.fields) {
+                self.terms.add(key, id)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// How many ledgers and events there are so far, and the memory that their terms hold.
+    pub fn progress(&self) -> Progress {
+        Progress {
+            ledgers: self.counts.ledgers(),
+            events: self.counts.events(),
+            terms: self.terms.len(),
+            terms_heap_bytes: self.terms.heap_bytes(),
+        }
+    }
+
+    /// Seals the three files. When it fails, those of them that were sealed are removed again, so that a chunk's events
+    /// are there as a whole or not at all; where they were to replace older ones, these may be gone.
+    ///
+    /// # Errors
+    /// The first error of this writer.
+    pub fn finish(self) -> Result<Summary> {
+        self.check()?;
+        let mut sealed = SealedFiles::new(&self.disk);
+        let events = sealed.note(&self.paths.events, self.pack.finish(&self.counts.encode()))?;
+        let index = write_index(
+            &self.disk,
+            &self.paths.index_hash,
+            &self.paths.index_pack,
+            &self.terms,
+            self.options,
+        )?;
+        sealed.keep();
+        let (ledgers, events_bytes) = (self.counts.ledgers(), events.file_bytes);
+        Ok(Summary { ledgers, events: events.item_count, events_bytes, index })
+    }
+
+    fn check(&self) -> Result<()> {
+        self.failed.clone().map_or(Ok(()), Err)
+    }
+}
+
+/// How far a writer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Progress {
+    /// How many ledgers.
+    pub ledgers: u32,
+    /// How many events.
+    pub events: u32,
+    /// How many terms.
+    pub terms: usize,
+    /// The memory that the terms hold.
+    pub terms_heap_bytes: usize,
+}
+
+/// Writes the two index files of a set of terms. When it fails, neither is left.
+///
+/// # Errors
+/// Those of the disk and of the two formats.
+pub fn write_index(
+    disk: &Arc<dyn Disk>,
+    hash_path: &Path,
+    pack_path: &Path,
+    terms: &TermSet,
+    options: Options,
+) -> Result<IndexSummary> {
+    let keys = terms.sorted_keys();
+    let mut sealed = SealedFiles::new(disk);
+    let hash_summary = sealed.note(hash_path, write_keys(disk, hash_path, &keys, options))?;
+    let order = by_rank(disk, hash_path, &keys)?;
+    let pack_summary =
+        sealed.note(pack_path, write_bitmaps(disk, pack_path, terms, &keys, &order, options))?;
+    sealed.keep();
+    Ok(IndexSummary {
+        terms: pack_summary.item_count,
+        hash_bytes: hash_summary.file_bytes,
+        pack_bytes: pack_summary.file_bytes,
+    })
+}
+
+fn write_keys(
+    disk: &Arc<dyn Disk>,
+    path: &Path,
+    keys: &[TermKey],
+    options: Options,
+) -> Result<streamhash::Summary> {
+    let hash_options = streamhash::Options::new().workers(options.concurrency).if_exists(options.if_exists);
+    let mut builder = streamhash::SortedBuilder::create_on(disk, path, keys.len() as u64, hash_options)?;
+    keys.iter().try_for_each(|key| builder.add(&key.0, 0))?;
+    Ok(builder.finish()?)
+}
+
+/// For every rank, the place of its key among the keys.
+fn by_rank(disk: &Arc<dyn Disk>, path: &Path, keys: &[TermKey]) -> Result<Vec<u32>> {
+    // Three bits a key: read once instead of a block for every key.
+    let file = disk.open(path)?;
+    let mut bytes = vec![0; file.len_bytes() as usize];
+    file.read_exact_at(&mut bytes, 0)?;
+    let index = streamhash::Index::from_source(bytes)?;
+    let too_large = |_| Error::TooLarge { what: "the terms of a chunk", size: keys.len() as u64 };
+    let count = u32::try_from(keys.len()).map_err(too_large)?;
+    let mut order = vec![u32::MAX; keys.len()];
+    for (place, key) in (0..count).zip(keys) {
+        let rank = index.rank(&key.0)?.and_then(|rank| usize::try_from(rank).ok());
+        match rank.and_then(|rank| order.get_mut(rank)) {
+            Some(slot) if *slot == u32::MAX => *slot = place,
+            _ => return Err(Error::corrupt(path, format!("it gives the key {key:?} no rank of its own"))),
+        }
+    }
+    Ok(order)
+}
+
+fn write_bitmaps(
+    disk: &Arc<dyn Disk>,
+    path: &Path,
+    terms: &TermSet,
+    keys: &[TermKey],
+    order: &[u32],
+    options: Options,
+) -> Result<packfile::Summary> {
+    let mut pack =
+        packfile::Writer::create_on(disk, path, options.pack(INDEX_FORMAT, packfile::Codec::None))?;
+    let mut item = Vec::new();
+    for &place in order {
+        let key = &keys[place as usize];
+        item.clear();
+        item.extend_from_slice(&key.prefix());
+        terms.serialize(key, &mut item);
+        pack.append(&item)?;
+    }
+    Ok(pack.finish(&[])?)
+}
+
+/// Files that have been given their names but are removed again unless all that belongs together succeeds.
+pub(crate) struct SealedFiles<'a> {
+    disk: &'a Arc<dyn Disk>,
+    paths: Vec<PathBuf>,
+}
+
+impl<'a> SealedFiles<'a> {
+    fn new(disk: &'a Arc<dyn Disk>) -> Self {
+        Self::of(disk, [])
+    }
+
+    pub(crate) fn of<const N: usize>(disk: &'a Arc<dyn Disk>, paths: [&Path; N]) -> Self {
+        SealedFiles { disk, paths: paths.map(Path::to_path_buf).into() }
+    }
+
+    /// Remembers a file if it bears its name after an attempt to write it.
+    fn note<T, E: Into<Error>>(&mut self, path: &Path, written: Result<T, E>) -> Result<T> {
+        let written = written.map_err(Into::into);
+        if written.as_ref().map_or_else(|e| failed_after_rename(e, path), |_| true) {
+            self.paths.push(path.to_path_buf());
+        }
+        written
+    }
+
+    fn keep(mut self) {
+        self.paths.clear();
+    }
+}
+
+/// True for the one failure that comes after a file was given its name: making the name durable.
+fn failed_after_rename(error: &Error, path: &Path) -> bool {
+    use icecore_diskio::Error as Disk;
+    let mut partial = path.as_os_str().to_owned();
+    partial.push(PendingFile::SUFFIX);
+    match error.disk() {
+        Some(Disk::Io { op: Op::Sync, path, .. } | Disk::DiskFull { op: Op::Sync, path }) => {
+            **path != *partial
+        }
+        _ => false,
+    }
+}
+
+impl Drop for SealedFiles<'_> {
+    fn drop(&mut self) {
+        // What cannot be removed here is found by whoever looks after failed chunks: the error in hand matters more.
+        for path in &self.paths {
+            let _ = self.disk.remove(path);
+        }
+        if let Some(dir) = self.paths.first().and_then(|path| path.parent()) {
+            let _ = self.disk.sync_dir(dir);
+        }
+    }
+}

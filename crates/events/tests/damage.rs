@@ -1,0 +1,156 @@
+//! Damaged, cut and foreign files: a typed error or what is true, never anything else.
+
+mod common;
+
+use std::sync::Arc;
+
+use common::{FIRST, disk_with, files, ledgers, paths, records, toy::Toy, toy::word, verify_deep};
+use icecore_diskio::Disk;
+use icecore_events::{ChunkEvents, Error, EventRecord, Filter, Query, Result};
+use icecore_ledger::LedgerSeq;
+
+fn queries() -> [Query; 3] {
+    let limit = 1000;
+    [
+        Query { limit, ..Query::default() },
+        Query { filters: vec![Filter::any().contract(word(1))], limit, ..Query::default() },
+        Query {
+            filters: vec![Filter::any().topic(1, word(2)), Filter::any().topic(0, word(0))],
+            limit,
+            ..Query::default()
+        },
+    ]
+}
+
+/// Opens and reads what three files say; `true` when everything was as it should be.
+fn read(disk: &Arc<dyn Disk>, truth: &[EventRecord], answers: &[Vec<EventRecord>]) -> Result<bool> {
+    let chunk = ChunkEvents::open(disk, &paths());
+    let mut all = Vec::new();
+    let events = chunk.event_count()?;
+    for seq in FIRST.0..FIRST.0 + 4 {
+        all.extend(chunk.ledger_events(LedgerSeq(seq))?);
+    }
+    assert_eq!((events as usize, &all[..]), (truth.len(), truth));
+    let mut right = true;
+    for (query, answer) in queries().iter().zip(answers) {
+        // Bitmaps have no checksum: damage there can hide events, but not invent them.
+        let found = chunk.query(query, &Toy)?;
+        let mut answer_left = answer.iter();
+        assert!(found.iter().all(|event| answer_left.any(|right| right == event)));
+        right &= found == *answer;
+    }
+    Ok(right)
+}
+
+fn answers(files: [&[u8]; 3]) -> Vec<Vec<EventRecord>> {
+    let chunk_disk = disk_with(files);
+    let chunk = ChunkEvents::open(&chunk_disk, &paths());
+    queries().iter().map(|query| chunk.query(query, &Toy).unwrap()).collect()
+}
+
+#[test]
+fn every_flipped_byte_is_found_or_does_no_harm() {
+    let ledgers = ledgers(3, 4, 12);
+    let (truth, good) = (records(&ledgers), files(&ledgers));
+    let answers = answers(good.each_ref().map(Vec::as_slice));
+    assert!(read(&disk_with(good.each_ref().map(Vec::as_slice)), &truth, &answers).unwrap());
+    let mut wrong_answers = 0;
+    for file in 0..3 {
+        for at in 0..good[file].len() {
+            let mut files = good.clone();
+            files[file][at] ^= [1, 0x10, 0x80, 0xFF][at % 4];
+            let disk = disk_with(files.each_ref().map(Vec::as_slice));
+            match read(&disk, &truth, &answers) {
+                Ok(right) => wrong_answers += usize::from(!right),
+                Err(e) => assert!(file_is_blamed(&e), "file {file}, byte {at}: {e:?}"),
+            }
+            let deep = verify_deep(&disk);
+            assert!(deep.as_ref().is_err_and(file_is_blamed), "file {file}, byte {at}: {deep:?}");
+        }
+    }
+    // Only the index can hide an event, and not everywhere.
+    assert!(wrong_answers < good[1].len() + good[2].len());
+}
+
+/// Damage, another version, or a length that the file does not have.
+fn file_is_blamed(e: &Error) -> bool {
+    use icecore_packfile::Error as Packfile;
+    use icecore_streamhash::Error as Streamhash;
+    e.is_corrupt()
+        || matches!(
+            e,
+            Error::Version { .. }
+                | Error::NoLedger { .. }
+                | Error::Packfile(Packfile::Version { .. })
+                | Error::Streamhash(
+                    Streamhash::UnsupportedVersion { .. } | Streamhash::UnknownAlgorithm { .. }
+                )
+        )
+}
+
+#[test]
+fn every_cut_is_found() {
+    let ledgers = ledgers(3, 4, 12);
+    let good = files(&ledgers);
+    for file in 0..3 {
+        for len in 0..good[file].len() {
+            let mut files = good.clone();
+            files[file].truncate(len);
+            let disk = disk_with(files.each_ref().map(Vec::as_slice));
+            let chunk = ChunkEvents::open(&disk, &paths());
+            let checked = chunk.verify();
+            assert!(checked.as_ref().is_err_and(file_is_blamed), "file {file}, {len} bytes: {checked:?}");
+        }
+    }
+}
+
+#[test]
+fn files_of_another_chunk_are_told_apart() {
+    let (ours, theirs) = (ledgers(3, 4, 60), ledgers(4, 4, 15));
+    let (truth, own, other) = (records(&ours), files(&ours), files(&theirs));
+    assert!(records(&theirs).len() < truth.len());
+    let expected = answers(own.each_ref().map(Vec::as_slice));
+    for mask in 1..7 {
+        let mixed =
+            std::array::from_fn(|file| if mask >> file & 1 == 1 { &other[file][..] } else { &own[file] });
+        let disk = disk_with(mixed);
+        let deep = verify_deep(&disk);
+        assert!(matches!(deep, Err(ref e) if e.is_corrupt()), "{mask:03b}: {deep:?}");
+        if mask & 1 == 0 {
+            // Our events with an index that is not theirs.
+            let _ = read(&disk, &truth, &expected);
+        } else {
+            let small = ChunkEvents::open(&disk, &paths());
+            let found = small.query(&queries()[1], &Toy);
+            assert!(
+                found.is_ok_and(|found| found.iter().all(|event| records(&theirs).contains(event)))
+                    || small.query(&queries()[1], &Toy).is_err_and(|e| e.is_corrupt())
+            );
+        }
+    }
+}
+
+#[test]
+fn a_missing_file_is_missing() {
+    let good = files(&ledgers(3, 2, 9));
+    for gone in paths().each() {
+        let disk = disk_with(good.each_ref().map(Vec::as_slice));
+        disk.remove(gone).unwrap();
+        let chunk = ChunkEvents::open(&disk, &paths());
+        assert!(chunk.verify().is_err_and(|e| e.is_not_found() && !e.is_corrupt()));
+        assert_eq!(chunk.event_count().is_ok(), *gone != *paths().events);
+    }
+}
+
+#[test]
+fn what_is_not_there_is_said() {
+    let ours = ledgers(3, 4, 12);
+    let disk = disk_with(files(&ours).each_ref().map(Vec::as_slice));
+    let chunk = ChunkEvents::open(&disk, &paths());
+    let events = chunk.event_count().unwrap();
+    assert!(matches!(chunk.event(events), Err(Error::NoEvent { events: n, .. }) if n == events));
+    assert!(matches!(chunk.ledger_of(u32::MAX), Err(Error::NoEvent { .. })));
+    for seq in [0, FIRST.0 - 1, FIRST.0 + 4, u32::MAX] {
+        assert!(matches!(chunk.ledger_events(LedgerSeq(seq)), Err(Error::NoLedger { .. })));
+    }
+}
