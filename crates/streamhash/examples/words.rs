@@ -14,8 +14,10 @@ and read what the snow of the season was there";
 
 #[allow(clippy::print_stdout)]
 fn main() -> icecore_streamhash::Result<()> {
-    let mut words: Vec<(&str, u64)> =
-        (1..).zip(POEM.lines()).flat_map(|(line, text)| text.split(' ').map(move |word| (word, line))).collect();
+    let mut words: Vec<(&str, u64)> = (1..)
+        .zip(POEM.lines())
+        .flat_map(|(line, text)| text.split(' ').map(move |word| (word, line)))
+        .collect();
     words.sort();
     words.dedup_by_key(|(word, _)| *word);
 

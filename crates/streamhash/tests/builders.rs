@@ -1,4 +1,5 @@
 //! What builders refuse, and that they leave nothing behind.
+#![allow(clippy::panic, clippy::unwrap_used)]
 
 mod common;
 

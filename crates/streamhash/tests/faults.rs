@@ -1,4 +1,5 @@
 //! A fault at every single operation on the disk: the whole file or none, and a typed error.
+#![allow(clippy::panic, clippy::unwrap_used)]
 
 mod common;
 

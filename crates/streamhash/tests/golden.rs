@@ -1,4 +1,5 @@
 //! The files that a conforming builder makes, byte for byte, in all four ways.
+#![allow(clippy::panic, clippy::unwrap_used)]
 
 mod common;
 

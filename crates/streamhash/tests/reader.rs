@@ -1,4 +1,5 @@
 //! What a reader answers: keys, foreign keys, damaged files.
+#![allow(clippy::panic, clippy::unwrap_used)]
 
 mod common;
 

@@ -37,7 +37,7 @@ impl<'a> BitWriter<'a> {
     }
 }
 
-/// At least the next 57 bits from `bit` on; zeros follow the end.
+/// At least the next 57 bits from `bit` on, 64 where `bit` is the first of a byte; zeros follow the end.
 #[inline(always)]
 pub(super) fn peek(bytes: &[u8], bit: usize) -> u64 {
     let tail = bytes.get(bit / 8..).unwrap_or_default();
@@ -47,9 +47,6 @@ pub(super) fn peek(bytes: &[u8], bit: usize) -> u64 {
     };
     word >> (bit % 8)
 }
-
-/// How many bits of [`peek`] can be relied upon.
-pub(super) const PEEK_BITS: u32 = 57;
 
 #[cold]
 fn peek_end(tail: &[u8]) -> u64 {
@@ -65,7 +62,7 @@ mod tests {
         let mut out = vec![0xAA];
         let mut writer = BitWriter::new(&mut out);
         let parts: Vec<(u64, u32)> =
-            (0..500u64).map(|i| (i * 0x9E37_79B9 & ((1 << (i % 33)) - 1), (i % 33) as u32)).collect();
+            (0..500u64).map(|i| ((i * 0x9E37_79B9) & ((1 << (i % 33)) - 1), (i % 33) as u32)).collect();
         for &(bits, count) in &parts {
             writer.put(bits, count);
         }

@@ -1,39 +1,42 @@
 use super::{
     BUCKETS, BUCKETS_PER_CHECKPOINT, CHECKPOINT_BYTES, CHECKPOINTS, EMPTY, LIST_CHECK, LISTED_SEED_BITS,
-    MARKER_ONES, MAX_CODED, SPLIT,
-    bits::{PEEK_BITS, peek},
-    bucket_of, low_bits, mix, rice_bits, totals_bytes,
+    MARKER_ONES, MAX_CODED, SPLIT, bits::peek, bucket_of, low_bits, mix, rice_bits, totals_bytes,
 };
 use crate::{algorithm::Damage, key::Key};
 
-/// The parts of a blob.
+/// The parts of a blob. All but the checkpoints reach to the blob's end, so that whole words can be loaded.
 struct Block<'a> {
     keys: u32,
     low_bits: u32,
     checkpoints: &'a [u8; CHECKPOINT_BYTES],
     low: &'a [u8],
     high: &'a [u8],
-    /// The seed stream, and what follows it.
+    /// Bits in the high part.
+    high_bits: usize,
+    /// The seed stream, and the list after it.
     stream: &'a [u8],
 }
 
-/// A place in a block: the next bucket, its bit in the two strings, and the keys before it.
-#[derive(Clone, Copy)]
-struct Cursor {
+/// A place before a bucket: its bits in the two strings, and the keys before it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Place {
     bucket: usize,
     high_bit: usize,
     stream_bit: usize,
     total: u32,
 }
 
+const START: Place = Place { bucket: 0, high_bit: 0, stream_bit: 0, total: 0 };
+
 impl<'a> Block<'a> {
     #[inline]
     fn new(blob: &'a [u8], keys: u32) -> Result<Self, Damage> {
         let low_bits = low_bits(keys);
-        let parts = blob.split_first_chunk::<CHECKPOINT_BYTES>().and_then(|(checkpoints, rest)| {
-            let (totals, stream) = rest.split_at_checked(totals_bytes(keys))?;
-            let (low, high) = totals.split_at_checked(BUCKETS / 8 * low_bits as usize)?;
-            (stream.len() >= 2).then_some(Block { keys, low_bits, checkpoints, low, high, stream })
+        let parts = blob.split_first_chunk::<CHECKPOINT_BYTES>().and_then(|(checkpoints, low)| {
+            let high = low.get(BUCKETS / 8 * low_bits as usize..)?;
+            let stream = low.get(totals_bytes(keys)..)?;
+            let high_bits = BUCKETS + (keys >> low_bits) as usize;
+            (stream.len() >= 2).then_some(Block { keys, low_bits, checkpoints, low, high, high_bits, stream })
         });
         parts.ok_or(Damage("a block's metadata is cut short"))
     }
@@ -45,71 +48,48 @@ impl<'a> Block<'a> {
 
     /// The checkpoint at or before a bucket.
     #[inline]
-    fn seek(&self, bucket: usize) -> Result<Cursor, Damage> {
+    fn seek(&self, bucket: usize) -> Result<Place, Damage> {
         let index = bucket / BUCKETS_PER_CHECKPOINT;
         if index == 0 {
-            return Ok(Cursor { bucket: 0, high_bit: 0, stream_bit: 0, total: 0 });
+            return Ok(START);
         }
         let bucket = index * BUCKETS_PER_CHECKPOINT;
         let high_bit = self.checkpoint(index - 1);
         let high = high_bit.checked_sub(bucket).ok_or(Damage("a checkpoint is too small"))?;
         let total = (high as u32) << self.low_bits | self.low_part(bucket - 1);
-        Ok(Cursor { bucket, high_bit, stream_bit: self.checkpoint(CHECKPOINTS + index - 1), total })
+        Ok(Place { bucket, high_bit, stream_bit: self.checkpoint(CHECKPOINTS + index - 1), total })
     }
 
-    #[inline]
+    #[inline(always)]
     fn low_part(&self, bucket: usize) -> u32 {
-        let bits = self.low_bits as usize;
-        peek(self.low, bucket * bits) as u32 & ((1 << bits) - 1)
+        peek(self.low, bucket * self.low_bits as usize) as u32 & ((1 << self.low_bits) - 1)
     }
 
-    /// Moves past one bucket's total and returns the bucket's size.
+    /// Reads a seed for `size` keys and moves past it; `None` stands for one of the list.
     #[inline]
-    fn next_size(&self, cursor: &mut Cursor) -> Result<usize, Damage> {
-        let mut word = peek(self.high, cursor.high_bit);
-        while word == 0 {
-            cursor.high_bit += PEEK_BITS as usize;
-            if cursor.high_bit >= self.high.len() * 8 {
-                return Err(Damage("a block's bucket sizes run past their end"));
-            }
-            word = peek(self.high, cursor.high_bit);
-        }
-        cursor.high_bit += word.trailing_zeros() as usize + 1;
-        // The bit just passed is the (bucket + 1)th one; before it stand as many zeros as the high part says.
-        let high =
-            cursor.high_bit.checked_sub(cursor.bucket + 1).ok_or(Damage("a bucket size is negative"))?;
-        let total = (high as u32) << self.low_bits | self.low_part(cursor.bucket);
-        let size = total.checked_sub(cursor.total).ok_or(Damage("a bucket size is negative"))?;
-        cursor.total = total;
-        cursor.bucket += 1;
-        Ok(size as usize)
-    }
-
-    /// Moves past a seed for `size` keys; `None` stands for one of the list.
-    #[inline]
-    fn next_seed(&self, cursor: &mut Cursor, size: usize) -> Option<u32> {
-        let word = peek(self.stream, cursor.stream_bit);
+    fn next_seed(&self, stream_bit: &mut usize, size: usize) -> Option<u32> {
+        let word = peek(self.stream, *stream_bit);
         let quotient = word.trailing_ones();
         if quotient >= MARKER_ONES {
-            cursor.stream_bit += MARKER_ONES as usize;
+            *stream_bit += MARKER_ONES as usize;
             return None;
         }
         let k = rice_bits(size);
-        cursor.stream_bit += (quotient + 1 + k) as usize;
+        *stream_bit += (quotient + 1 + k) as usize;
         Some(quotient << k | (word >> (quotient + 1)) as u32 & ((1 << k) - 1))
     }
 
-    /// Moves past the seeds of a bucket.
+    /// Moves past the buckets before `bucket`: returns the place before it, and its size.
     #[inline]
-    fn skip_seeds(&self, cursor: &mut Cursor, size: usize) {
-        if size >= 2 {
-            if size >= SPLIT {
-                self.next_seed(cursor, size / 2);
-                self.next_seed(cursor, size - size / 2);
-            } else {
-                self.next_seed(cursor, size);
-            }
+    fn walk(&self, from: Place, bucket: usize) -> Result<(Place, usize), Damage> {
+        let mut sizes = Sizes::new(self, &from);
+        let mut seeds = Seeds::new(self, from.stream_bit);
+        while sizes.bucket < bucket {
+            let size = sizes.next()?;
+            seeds.skip(size);
         }
+        let place = Place { bucket, high_bit: sizes.bit, stream_bit: seeds.bit(), total: sizes.total };
+        Ok((place, sizes.next()?))
     }
 
     /// The list of seeds that did not fit the stream, found from the end: its entries, and where its count stands.
@@ -133,11 +113,111 @@ impl<'a> Block<'a> {
     }
 
     #[inline]
-    fn seed(&self, cursor: &mut Cursor, size: usize, bucket: usize, half: usize) -> Result<u32, Damage> {
-        match self.next_seed(cursor, size) {
+    fn seed(&self, stream_bit: &mut usize, size: usize, bucket: usize, half: usize) -> Result<u32, Damage> {
+        match self.next_seed(stream_bit, size) {
             Some(seed) => Ok(seed),
             None => self.listed_seed(bucket, half),
         }
+    }
+}
+
+/// The sizes of buckets in order, a word of the high bits at a time.
+struct Sizes<'a> {
+    block: &'a Block<'a>,
+    bucket: usize,
+    total: u32,
+    /// The bit after the last one.
+    bit: usize,
+    /// Ones to come of the word that begins at `word_bit`.
+    word: u64,
+    word_bit: usize,
+}
+
+impl<'a> Sizes<'a> {
+    #[inline]
+    fn new(block: &'a Block<'a>, from: &Place) -> Self {
+        let word_bit = from.high_bit & !7;
+        let word = peek(block.high, word_bit) & u64::MAX << (from.high_bit & 7);
+        Sizes { block, bucket: from.bucket, total: from.total, bit: from.high_bit, word, word_bit }
+    }
+
+    #[inline]
+    fn next(&mut self) -> Result<usize, Damage> {
+        while self.word == 0 {
+            self.word_bit += u64::BITS as usize;
+            if self.word_bit >= self.block.high_bits {
+                return Err(Damage("a block's bucket sizes run past their end"));
+            }
+            self.word = peek(self.block.high, self.word_bit);
+        }
+        let one = self.word_bit + self.word.trailing_zeros() as usize;
+        self.word &= self.word - 1;
+        // As many zeros stand before the bucket's one as its high part says. There are never more ones than bits.
+        let high = one - self.bucket;
+        let total = (high as u32) << self.block.low_bits | self.block.low_part(self.bucket);
+        let size = total.checked_sub(self.total).ok_or(Damage("a bucket size is negative"))?;
+        (self.bucket, self.total, self.bit) = (self.bucket + 1, total, one + 1);
+        Ok(size as usize)
+    }
+}
+
+/// Skips the seeds of buckets in order, from a word that is loaded anew when it runs low.
+struct Seeds<'a> {
+    block: &'a Block<'a>,
+    word_bit: usize,
+    word: u64,
+    used: u32,
+}
+
+impl<'a> Seeds<'a> {
+    /// Skipping one more code uses no more bits than are left of a word.
+    const MAX_USED: u32 = 32;
+
+    #[inline]
+    fn new(block: &'a Block<'a>, bit: usize) -> Self {
+        Seeds { block, word_bit: bit, word: peek(block.stream, bit), used: 0 }
+    }
+
+    #[inline]
+    fn bit(&self) -> usize {
+        self.word_bit + self.used as usize
+    }
+
+    #[inline(always)]
+    fn skip(&mut self, size: usize) {
+        /// Which bits of a quotient's length count for a bucket of so many keys: none where it has no code.
+        const QUOTIENT_MASK: [u32; SPLIT] =
+            [0, 0, u32::MAX, u32::MAX, u32::MAX, u32::MAX, u32::MAX, u32::MAX];
+        /// The length of a code without its quotient.
+        const REST: [u32; SPLIT] = [0, 0, 2, 3, 4, 5, 6, 8];
+        let ones = self.word.trailing_ones();
+        if size >= SPLIT || ones >= MARKER_ONES {
+            return self.skip_rare(size);
+        }
+        // Without a branch, because a fifth of all buckets have no code.
+        let bits = (ones & QUOTIENT_MASK[size]) + REST[size];
+        self.word >>= bits;
+        self.used += bits;
+        if self.used > Self::MAX_USED {
+            *self = Seeds::new(self.block, self.bit());
+        }
+    }
+
+    /// A bucket of two codes, or of one that is in the list.
+    #[inline(never)]
+    fn skip_rare(&mut self, size: usize) {
+        let mut bit = self.bit();
+        match size {
+            0 | 1 => {}
+            2..SPLIT => {
+                self.block.next_seed(&mut bit, size);
+            }
+            _ => {
+                self.block.next_seed(&mut bit, size / 2);
+                self.block.next_seed(&mut bit, size - size / 2);
+            }
+        }
+        *self = Seeds::new(self.block, bit);
     }
 }
 
@@ -146,25 +226,19 @@ impl<'a> Block<'a> {
 pub(crate) fn slot(blob: &[u8], keys: u32, key: Key, seed: u64) -> Result<Option<u32>, Damage> {
     let block = Block::new(blob, keys)?;
     let bucket = bucket_of(key.k0);
-    let mut cursor = block.seek(bucket)?;
-    while cursor.bucket < bucket {
-        let size = block.next_size(&mut cursor)?;
-        block.skip_seeds(&mut cursor, size);
-    }
-    let start = cursor.total;
-    let size = block.next_size(&mut cursor)?;
-    let (a, b) = (key.k0 ^ seed, key.k1 ^ seed);
+    let (Place { mut stream_bit, total: start, .. }, size) = block.walk(block.seek(bucket)?, bucket)?;
+    let (a, b, bit) = (key.k0 ^ seed, key.k1 ^ seed, &mut stream_bit);
     let place = match size {
         0 => return Ok(None),
         1 => 0,
-        2..SPLIT => mix(a, b, block.seed(&mut cursor, size, bucket, 0)?, size as u32),
+        2..SPLIT => mix(a, b, block.seed(bit, size, bucket, 0)?, size as u32),
         _ => {
             let half = size / 2;
-            match mix(a, b, block.seed(&mut cursor, half, bucket, 0)?, size as u32) {
+            match mix(a, b, block.seed(bit, half, bucket, 0)?, size as u32) {
                 place if place < half as u32 => place,
                 _ => {
                     let rest = size - half;
-                    half as u32 + mix(a, b, block.seed(&mut cursor, rest, bucket, 1)?, rest as u32)
+                    half as u32 + mix(a, b, block.seed(bit, rest, bucket, 1)?, rest as u32)
                 }
             }
         }
@@ -177,12 +251,12 @@ pub(crate) fn slot(blob: &[u8], keys: u32, key: Key, seed: u64) -> Result<Option
 #[inline]
 pub(crate) fn touch(blob: &[u8], keys: u32, key: Key) -> u8 {
     let Ok(block) = Block::new(blob, keys) else { return 0 };
-    let Ok(cursor) = block.seek(bucket_of(key.k0)) else { return 0 };
+    let Ok(place) = block.seek(bucket_of(key.k0)) else { return 0 };
     let line = |bytes: &[u8], bit: usize| bytes.get(bit / 8).copied().unwrap_or(0);
-    // Half of a stretch of 128 seeds is about a cache line.
-    line(block.high, cursor.high_bit)
-        ^ line(block.stream, cursor.stream_bit)
-        ^ line(block.stream, cursor.stream_bit + 512)
+    // A stretch of 128 seeds is about a cache line.
+    line(block.high, place.high_bit)
+        ^ line(block.stream, place.stream_bit)
+        ^ line(block.stream, place.stream_bit + 512)
 }
 
 /// Decodes every bucket; the totals, the checkpoints, the seeds and the list must agree.
@@ -193,24 +267,21 @@ pub(crate) fn check(blob: &[u8], keys: u32) -> Result<(), Damage> {
     let block = Block::new(blob, keys)?;
     let (listed, listed_at) = block.listed().ok_or(Damage("a block's list of long seeds is missing"))?;
     let mut listed = listed.iter().map(|entry| u32::from_le_bytes(*entry) >> LISTED_SEED_BITS);
-    let mut cursor = Cursor { bucket: 0, high_bit: 0, stream_bit: 0, total: 0 };
-    while cursor.bucket < BUCKETS {
-        let bucket = cursor.bucket;
-        let sought = block.seek(bucket)?;
-        if bucket.is_multiple_of(BUCKETS_PER_CHECKPOINT)
-            && (sought.high_bit, sought.stream_bit, sought.total)
-                != (cursor.high_bit, cursor.stream_bit, cursor.total)
-        {
+    let (mut sizes, mut stream_bit) = (Sizes::new(&block, &START), 0);
+    while sizes.bucket < BUCKETS {
+        let bucket = sizes.bucket;
+        let here = Place { bucket, high_bit: sizes.bit, stream_bit, total: sizes.total };
+        if bucket.is_multiple_of(BUCKETS_PER_CHECKPOINT) && block.seek(bucket)? != here {
             return Err(Damage("a checkpoint disagrees with the buckets before it"));
         }
-        let size = block.next_size(&mut cursor)?;
+        let size = sizes.next()?;
         let halves = match size {
             0 | 1 => [0, 0],
             2..SPLIT => [size, 0],
             _ => [size / 2, size - size / 2],
         };
         for (half, &size) in halves.iter().enumerate().filter(|(_, size)| **size > 0) {
-            match block.next_seed(&mut cursor, size) {
+            match block.next_seed(&mut stream_bit, size) {
                 Some(_) if size > MAX_CODED => {
                     return Err(Damage("a large bucket's seed is not in the list"));
                 }
@@ -220,10 +291,10 @@ pub(crate) fn check(blob: &[u8], keys: u32) -> Result<(), Damage> {
             }
         }
     }
-    if cursor.total != keys {
+    if sizes.total != keys {
         return Err(Damage("bucket sizes do not add up to the block's keys"));
     }
-    if listed.next().is_some() || cursor.stream_bit.div_ceil(8) != listed_at {
+    if listed.next().is_some() || stream_bit.div_ceil(8) != listed_at {
         return Err(Damage("a block's seeds end in the wrong place"));
     }
     Ok(())
