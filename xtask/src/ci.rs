@@ -51,7 +51,10 @@ pub(crate) fn run_all() -> Result {
             Ok(outcome) => table.push((step.name, outcome, took)),
             Err(message) => {
                 table.push((step.name, "FAILED".into(), took));
-                failure = Some(format!("{message}\n\n{} failed. To repeat it alone:\n    {}", step.name, step.command));
+                failure = Some(format!(
+                    "{message}\n\n{} failed. To repeat it alone:\n    {}",
+                    step.name, step.command
+                ));
                 break;
             }
         }
@@ -78,5 +81,7 @@ fn lints() -> Result {
 }
 
 fn docs() -> Result {
-    run(cargo().args(["doc", "--workspace", "--no-deps", "--all-features"]).env("RUSTDOCFLAGS", "-D warnings"))
+    run(cargo()
+        .args(["doc", "--workspace", "--no-deps", "--all-features"])
+        .env("RUSTDOCFLAGS", "-D warnings"))
 }

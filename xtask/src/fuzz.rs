@@ -115,7 +115,12 @@ fn run_target(binary: &Path, corpus: &Path, artifacts: &Path, seconds: u64) -> R
     }
     let mut command = Command::new(binary);
     command.arg(corpus).arg(format!("-artifact_prefix={}/", artifacts.display()));
-    command.args([&format!("-max_total_time={seconds}"), "-timeout=30", "-rss_limit_mb=4096", "-print_final_stats=1"]);
+    command.args([
+        &format!("-max_total_time={seconds}"),
+        "-timeout=30",
+        "-rss_limit_mb=4096",
+        "-print_final_stats=1",
+    ]);
     command.output().map_err(|e| format!("cannot run `{}`: {e}", line(&command)))
 }
 

@@ -26,7 +26,11 @@ const MAP: &[Row] = &[
     row("packfile", &["diskio"], &["crc32c", "crossbeam-channel", "sha2", "thiserror", "zstd"]),
     row("streamhash", &["diskio"], &["crossbeam-channel", "thiserror", "xxhash-rust"]),
     row("txindex", &["diskio", "ledger", "streamhash"], &["crossbeam-channel", "thiserror"]),
-    row("events", &["diskio", "ledger", "packfile", "streamhash"], &["crossbeam-channel", "roaring", "thiserror"]),
+    row(
+        "events",
+        &["diskio", "ledger", "packfile", "streamhash"],
+        &["crossbeam-channel", "roaring", "thiserror"],
+    ),
     row(
         "stellar",
         &["ledger"],
@@ -90,7 +94,9 @@ fn inspect(metadata: &Value) -> (String, Vec<String>) {
         let arrows = if arrows.is_empty() { "nothing".into() } else { arrows.join(", ") };
         let _ = writeln!(map, "{name:>10} → {arrows}");
     }
-    for row in MAP.iter().filter(|row| !packages.iter().any(|p| text(p, "name") == format!("{PREFIX}{}", row.name))) {
+    for row in
+        MAP.iter().filter(|row| !packages.iter().any(|p| text(p, "name") == format!("{PREFIX}{}", row.name)))
+    {
         violations.push(format!("{}, a row of the map, is no crate", row.name));
     }
     (map, violations)
@@ -102,7 +108,10 @@ fn allowed(from: &Row, to: &str, for_tests: bool) -> Result {
         if for_tests || from.others.contains(&to) {
             return Ok(());
         }
-        return Err(format!("{} depends on {to}, which is not among what it may make others compile", from.name));
+        return Err(format!(
+            "{} depends on {to}, which is not among what it may make others compile",
+            from.name
+        ));
     };
     if from.ours.contains(&ours) || (for_tests && FOR_TESTS.contains(&ours)) {
         return Ok(());
@@ -127,14 +136,19 @@ mod tests {
 
     /// A workspace that keeps to the map, with some arrows more.
     fn violations(planted: &[(&str, &str, Option<&str>)]) -> Vec<String> {
-        let packages = MAP.iter().map(|row| format!("{PREFIX}{}", row.name)).chain(TOOLS.iter().map(|t| t.to_string()));
+        let packages =
+            MAP.iter().map(|row| format!("{PREFIX}{}", row.name)).chain(TOOLS.iter().map(|t| t.to_string()));
         let package = |name: String| {
             let row = MAP.iter().find(|row| name.strip_prefix(PREFIX) == Some(row.name));
             let ours = row.iter().flat_map(|row| row.ours).map(|to| (format!("{PREFIX}{to}"), None));
             let others = row.iter().flat_map(|row| row.others).map(|to| (to.to_string(), None));
-            let planted = planted.iter().filter(|(from, ..)| *from == name).map(|(_, to, kind)| (to.to_string(), *kind));
+            let planted = planted
+                .iter()
+                .filter(|(from, ..)| *from == name)
+                .map(|(_, to, kind)| (to.to_string(), *kind));
             let arrows = ours.chain(others).chain(planted);
-            let dependencies: Vec<_> = arrows.map(|(name, kind)| json!({ "name": name, "kind": kind })).collect();
+            let dependencies: Vec<_> =
+                arrows.map(|(name, kind)| json!({ "name": name, "kind": kind })).collect();
             json!({ "name": name, "dependencies": dependencies })
         };
         inspect(&json!({ "packages": packages.map(package).collect::<Vec<_>>() })).1
@@ -170,7 +184,8 @@ mod tests {
 
     #[test]
     fn a_crate_without_a_row_and_a_row_without_a_crate_are_found() {
-        let (_, found) = inspect(&json!({ "packages": [{ "name": "icecore-newcomer", "dependencies": [] }] }));
+        let (_, found) =
+            inspect(&json!({ "packages": [{ "name": "icecore-newcomer", "dependencies": [] }] }));
         assert!(found[0].contains("icecore-newcomer"), "{found:?}");
         assert_eq!(found.len(), 1 + MAP.len());
     }

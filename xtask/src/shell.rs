@@ -27,7 +27,8 @@ pub(crate) fn line(command: &Command) -> String {
     let env = command.get_envs().filter_map(|(name, value)| {
         Some(format!("{}={:?}", name.to_string_lossy(), value?.to_string_lossy()))
     });
-    let words = std::iter::once(program).chain(command.get_args()).map(|word| word.to_string_lossy().into_owned());
+    let words =
+        std::iter::once(program).chain(command.get_args()).map(|word| word.to_string_lossy().into_owned());
     env.chain(words).collect::<Vec<_>>().join(" ")
 }
 

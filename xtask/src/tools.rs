@@ -14,7 +14,8 @@ pub(crate) const FUZZ: &[Tool] = &[("c++", "g++")];
 
 /// Makes sure that every program is there: as root with apt-get; anyone else is told what to type.
 pub(crate) fn require(tools: &[Tool]) -> Result {
-    let missing: Vec<&Tool> = tools.iter().filter(|(tool, _)| !works(Command::new(tool).arg("--version"))).collect();
+    let missing: Vec<&Tool> =
+        tools.iter().filter(|(tool, _)| !works(Command::new(tool).arg("--version"))).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -23,7 +24,10 @@ pub(crate) fn require(tools: &[Tool]) -> Result {
     if !is_root || !works(Command::new("apt-get").arg("--version")) {
         let names: Vec<&str> = missing.iter().map(|(tool, _)| *tool).collect();
         let packages = packages.join(" ");
-        return Err(format!("{} missing; on Debian or Ubuntu: sudo apt-get install {packages}", names.join(", ")));
+        return Err(format!(
+            "{} missing; on Debian or Ubuntu: sudo apt-get install {packages}",
+            names.join(", ")
+        ));
     }
     run(Command::new("apt-get").arg("update"))?;
     run(Command::new("apt-get").args(["install", "--yes", "--no-install-recommends"]).args(packages))
