@@ -1,1 +1,73 @@
-fn main() {}
+//! The `icecore` program: parse, call, print.
+
+mod args;
+mod build;
+mod demo;
+mod fail;
+mod file;
+mod get;
+mod inspect;
+mod output;
+mod progress;
+mod verify;
+
+use std::{
+    io::{IsTerminal, Write},
+    process::ExitCode,
+    sync::Arc,
+};
+
+use args::{Cli, Command, Get};
+use clap::Parser;
+use fail::Outcome;
+use icecore_cold::Control;
+use output::Output;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(fail) if fail.is_broken_pipe() => ExitCode::SUCCESS,
+        Err(fail) => {
+            let mut stderr = std::io::stderr();
+            let colour = stderr.is_terminal() && std::env::var_os("NO_COLOR").is_none();
+            let label = if colour { "\x1b[31micecore:\x1b[0m" } else { "icecore:" };
+            // Nothing is left to do where even this cannot be written.
+            let _ = writeln!(stderr, "{label} {fail}");
+            fail.code()
+        }
+    }
+}
+
+fn run(command: Command) -> Outcome {
+    match command {
+        Command::Build(args) => build::run(&args, &Output::new(args.json)),
+        Command::Get(Get::Ledger(args)) => get::ledger(&args, &Output::new(args.answer.json)),
+        Command::Get(Get::Tx(args)) => get::transaction(&args, &Output::new(args.answer.json)),
+        Command::Get(Get::Events(args)) => get::events(&args, &Output::new(args.answer.json)),
+        Command::Ls(args) => inspect::ls(&args, &Output::new(args.json)),
+        Command::Stat(args) => inspect::stat(&args, &Output::new(args.json)),
+        Command::Cat(args) => inspect::cat(&args, &Output::new(args.json)),
+        Command::Verify(args) => verify::run(&args, &Output::new(args.json)),
+        Command::Demo(args) => demo::run(&args, &Output::new(false)),
+    }
+}
+
+/// A [`Control`] that Ctrl-C (or SIGTERM) cancels.
+fn cancellable() -> Outcome<Arc<Control>> {
+    let control = Arc::new(Control::default());
+    let on_signal = Arc::clone(&control);
+    ctrlc::set_handler(move || on_signal.cancel()).map_err(|e| fail::Fail::Error(Box::new(e)))?;
+    Ok(control)
+}
+
+/// A word on the side, on standard error so that answers stay clean.
+fn warn(text: &str) {
+    // A warning that cannot be shown must not fail the command that succeeded.
+    let _ = writeln!(std::io::stderr(), "icecore: {text}");
+}
+
+/// The processor cores of this machine.
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}

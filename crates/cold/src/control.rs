@@ -8,6 +8,8 @@ use crate::{Error, Result};
 #[derive(Debug, Default)]
 pub struct Control {
     cancelled: AtomicBool,
+    /// One worker failed: the others have no reason to go on.
+    failed: AtomicBool,
     /// What there is to do, in the unit of [`done`](Control::done).
     pub total: AtomicU64,
     /// What has been done: ledgers while chunks are built or verified, keys while an index is.
@@ -28,11 +30,17 @@ impl Control {
     }
 
     pub(crate) fn check(&self) -> Result<()> {
-        if self.is_cancelled() { Err(Error::Cancelled) } else { Ok(()) }
+        if self.is_cancelled() || self.failed.load(Relaxed) { Err(Error::Cancelled) } else { Ok(()) }
+    }
+
+    pub(crate) fn stop_workers(&self) {
+        self.failed.store(true, Relaxed);
     }
 
     pub(crate) fn begin(&self, total: u64) {
+        self.failed.store(false, Relaxed);
         self.done.store(0, Relaxed);
+        self.bytes.store(0, Relaxed);
         self.total.store(total, Relaxed);
     }
 

@@ -41,6 +41,14 @@ pub enum Error {
         /// The one that is there.
         found: LedgerSeq,
     },
+    /// A source that ended before a chunk was complete.
+    #[error("{place} ends before ledger {expected}")]
+    Truncated {
+        /// The source.
+        place: String,
+        /// The ledger that should have come.
+        expected: LedgerSeq,
+    },
     /// A directory without `icecore.json`.
     #[error("{} is not a store: it has no icecore.json; `icecore build` makes one", path.display())]
     NotAStore {

@@ -93,7 +93,7 @@ impl Manifest {
 
 #[cfg(test)]
 mod tests {
-    use icecore_diskio::{FaultyDisk, WriteAt};
+    use icecore_diskio::FaultyDisk;
 
     use super::*;
 

@@ -1,0 +1,213 @@
+//! The command line, as clap reads it.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use icecore_ledger::{LedgerSeq, TxHash};
+
+/// Keeps the full history of a ledger-shaped chain in immutable files, and answers from them.
+#[derive(Parser)]
+#[command(name = "icecore", version, after_help = EXIT_CODES, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done; 1 failed; 2 wrong usage; 3 damaged data; 4 not found; 130 interrupted.";
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Turn ledgers into cold files: every complete chunk in range, then the window indexes
+    Build(Build),
+    /// Look up a ledger, a transaction or events
+    #[command(subcommand)]
+    Get(Get),
+    /// List a store: per chunk its ledgers, transactions, events and bytes
+    Ls(Ls),
+    /// Say what a file tells of itself
+    Stat(Stat),
+    /// Print one item of a file
+    Cat(Cat),
+    /// Check files, or a whole store, for damage
+    Verify(Verify),
+    /// Generate ledgers, build, look things up, verify: the whole tour in one screen
+    Demo(Demo),
+}
+
+#[derive(Args)]
+pub(crate) struct Build {
+    /// Where ledgers come from: a framed file (plain or zstd), a ledger lake's directory, or gen:SPEC
+    /// (gen: alone takes the defaults; gen:help lists the keys)
+    #[arg(long, value_name = "FILE|DIR|gen:SPEC")]
+    pub(crate) source: String,
+    /// The directory of the store; made where it is missing
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    /// First ledger [default: the source's first]
+    #[arg(long, value_name = "SEQ")]
+    pub(crate) from: Option<LedgerSeq>,
+    /// Last ledger [default: the source's last]
+    #[arg(long, value_name = "SEQ")]
+    pub(crate) to: Option<LedgerSeq>,
+    /// Ledgers to a chunk [default: the store's, or 10000]
+    #[arg(long, value_name = "N")]
+    pub(crate) ledgers_per_chunk: Option<u32>,
+    /// Chunks to a window [default: the store's, or 1000]
+    #[arg(long, value_name = "N")]
+    pub(crate) chunks_per_window: Option<u32>,
+    /// Threads that work at once [default: one per core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) workers: Option<u16>,
+    /// Passphrase of the network [default: the source's own word, else found by trying the known ones]
+    #[arg(long, value_name = "PASSPHRASE")]
+    pub(crate) network: Option<String>,
+    /// Answer in JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Get {
+    /// A ledger by its sequence number
+    Ledger(GetLedger),
+    /// A transaction by its hash; an inner hash finds the fee-bump around it
+    Tx(GetTx),
+    /// Events by contract and topics; fields are ANDed
+    Events(GetEvents),
+}
+
+#[derive(Args)]
+pub(crate) struct Answer {
+    /// The directory of the store
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: PathBuf,
+    /// Answer in JSON, one value a line
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Decode XDR into JSON as well
+    #[arg(long)]
+    pub(crate) decode: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct GetLedger {
+    /// The ledger's sequence number
+    pub(crate) seq: LedgerSeq,
+    /// Write the raw XDR to standard output, nothing else
+    #[arg(long, conflicts_with_all = ["json", "decode"])]
+    pub(crate) raw: bool,
+    #[command(flatten)]
+    pub(crate) answer: Answer,
+}
+
+#[derive(Args)]
+pub(crate) struct GetTx {
+    /// The transaction's hash, 64 hexadecimal digits
+    pub(crate) hash: TxHash,
+    /// Passphrase of the network, where the store does not know it
+    #[arg(long, value_name = "PASSPHRASE")]
+    pub(crate) network: Option<String>,
+    #[command(flatten)]
+    pub(crate) answer: Answer,
+}
+
+#[derive(Args)]
+pub(crate) struct GetEvents {
+    /// Contract id: C… or 64 hexadecimal digits
+    #[arg(long, value_name = "ID")]
+    pub(crate) contract: Option<String>,
+    /// First topic: base64 or hex:… XDR of its ScVal, or sym:NAME, str:TEXT, addr:G…|C…
+    #[arg(long, value_name = "TOPIC")]
+    pub(crate) topic0: Option<String>,
+    /// Second topic
+    #[arg(long, value_name = "TOPIC")]
+    pub(crate) topic1: Option<String>,
+    /// Third topic
+    #[arg(long, value_name = "TOPIC")]
+    pub(crate) topic2: Option<String>,
+    /// Fourth topic
+    #[arg(long, value_name = "TOPIC")]
+    pub(crate) topic3: Option<String>,
+    /// One more filter, ORed with the others: contract=…,topic0=…; may be repeated
+    #[arg(long = "or", value_name = "FILTER")]
+    pub(crate) or: Vec<String>,
+    /// First ledger [default: the first there is]
+    #[arg(long, value_name = "SEQ")]
+    pub(crate) from: Option<LedgerSeq>,
+    /// Last ledger [default: the last there is]
+    #[arg(long, value_name = "SEQ")]
+    pub(crate) to: Option<LedgerSeq>,
+    /// At most this many events
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub(crate) limit: u64,
+    /// Newest first
+    #[arg(long)]
+    pub(crate) desc: bool,
+    /// Go on after this event: the cursor that an earlier answer printed, LEDGER-TX-OP-EVENT
+    #[arg(long, value_name = "CURSOR")]
+    pub(crate) cursor: Option<String>,
+    #[command(flatten)]
+    pub(crate) answer: Answer,
+}
+
+#[derive(Args)]
+pub(crate) struct Ls {
+    /// The directory of the store
+    pub(crate) dir: PathBuf,
+    /// Answer in JSON, one chunk or index a line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Stat {
+    /// A packfile, a hash run, an index
+    pub(crate) file: PathBuf,
+    /// Answer in JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Cat {
+    /// A packfile, a hash run, an index
+    pub(crate) file: PathBuf,
+    /// The item's position, from 0; in an index the rank
+    pub(crate) pos: u64,
+    /// Answer in JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Write the item's bytes to standard output, nothing else
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) raw: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Verify {
+    /// Files, or directories of stores
+    #[arg(required = true)]
+    pub(crate) paths: Vec<PathBuf>,
+    /// Decode every ledger too, check that each hash resolves, rebuild each index and compare bytes (stores only)
+    #[arg(long)]
+    pub(crate) deep: bool,
+    /// Answer in JSON, one file a line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Demo {
+    /// Keep the store in this directory [default: a temporary one, removed at the end]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

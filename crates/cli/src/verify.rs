@@ -1,0 +1,83 @@
+//! `icecore verify`
+
+use std::{path::Path, sync::Arc};
+
+use icecore_cold::{Checked, Control, Store};
+use icecore_stellar::StellarDecoder;
+use serde_json::json;
+
+use crate::{
+    args::Verify,
+    fail::{Fail, Outcome},
+    file::AnyFile,
+    output::Output,
+    progress::Progress,
+};
+
+pub(crate) fn run(args: &Verify, out: &Output) -> Outcome {
+    if let Some(file) = args.paths.iter().find(|path| args.deep && path.is_file()) {
+        return Err(Fail::Usage(format!("{}: --deep checks whole stores, name the directory", file.display())));
+    }
+    let control = crate::cancellable()?;
+    let progress = Progress::watch(&control, "checking");
+    let mut tally = Tally::new(out);
+    for path in &args.paths {
+        if path.is_dir() {
+            store(path, args.deep, &control, &mut tally)?;
+        } else {
+            let result = AnyFile::open(path).and_then(|file| file.verify());
+            tally.count(path, result.map_err(|fail| fail.to_string()));
+        }
+    }
+    drop(progress);
+    tally.close()
+}
+
+/// Checks a store. For a deep check what follows from its ledgers is derived once more, in a directory that vanishes.
+pub(crate) fn store(dir: &Path, deep: bool, control: &Arc<Control>, tally: &mut Tally<'_>) -> Outcome {
+    let store = Store::open(dir)?;
+    let mut take = |Checked { path, result }: Checked| tally.count(&path, result.map_err(|e| e.to_string()));
+    store.verify(control, &mut take)?;
+    if deep {
+        let scratch = tempfile::tempdir()?;
+        store.verify_deep(&StellarDecoder, scratch.path(), crate::cores(), control, &mut take)?;
+    }
+    Ok(())
+}
+
+/// Counts what was checked, and shows what is damaged at once.
+pub(crate) struct Tally<'a> {
+    out: &'a Output,
+    good: u64,
+    bad: u64,
+    printed: std::io::Result<()>,
+}
+
+impl<'a> Tally<'a> {
+    pub(crate) fn new(out: &'a Output) -> Self {
+        Tally { out, good: 0, bad: 0, printed: Ok(()) }
+    }
+
+    fn count(&mut self, path: &Path, result: Result<(), String>) {
+        *(if result.is_ok() { &mut self.good } else { &mut self.bad }) += 1;
+        let printed = match (self.out.json, &result) {
+            (true, _) => self.out.value(&json!({ "file": path, "ok": result.is_ok(), "error": result.as_ref().err() })),
+            (false, Ok(())) => Ok(()),
+            (false, Err(what)) => self.out.line(format!("{} {}: {what}", self.out.red("DAMAGED"), path.display())),
+        };
+        self.printed = std::mem::replace(&mut self.printed, Ok(())).and(printed);
+    }
+
+    /// The last line, and the outcome.
+    pub(crate) fn close(self) -> Outcome {
+        let Tally { out, good, bad, printed } = self;
+        printed?;
+        if bad > 0 {
+            return Err(Fail::Damaged(format!("{bad} of {} checks found damage", good + bad)));
+        }
+        if !out.json {
+            out.line(format!("{} {good} checks, no damage", out.green("sound")))?;
+        }
+        Ok(())
+    }
+}

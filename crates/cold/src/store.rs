@@ -1,0 +1,173 @@
+//! Answers from the files of a store, and from nothing else.
+
+use std::{path::Path, sync::Arc};
+
+use icecore_diskio::{Disk, ReadAt, RealDisk};
+use icecore_events::{ChunkEvents, EventRecord, Order, Query};
+use icecore_ledger::{ChunkId, Decoder, Geometry, LedgerRange, LedgerSeq, TxHash};
+use icecore_txindex::WindowIndex;
+
+use crate::{
+    Error, Inventory, Kind, Layout, LedgerPack, Manifest, Result, build::ledgers_of, chunk::event_paths,
+};
+
+/// A window index on any disk.
+pub(crate) type OpenIndex = WindowIndex<Box<dyn ReadAt>>;
+
+/// A store as it was when it was opened: chunks that are sealed later are not seen, those that are seen stay readable.
+///
+/// Reads are safe from many threads.
+pub struct Store {
+    disk: Arc<dyn Disk>,
+    layout: Layout,
+    manifest: Manifest,
+    inventory: Inventory,
+    /// Newest first: recent transactions are asked for most.
+    indexes: Vec<OpenIndex>,
+}
+
+/// Where a transaction was found.
+#[derive(Clone, Debug)]
+pub struct FoundTransaction {
+    /// The ledger that has it.
+    pub ledger: LedgerSeq,
+    /// That ledger, raw.
+    pub raw: Vec<u8>,
+}
+
+impl Store {
+    /// Opens the store in a directory.
+    ///
+    /// # Errors
+    /// [`Error::NotAStore`], [`Error::Manifest`], [`Error::Disk`], [`Error::TxIndex`] for a damaged index.
+    pub fn open(root: impl AsRef<Path>) -> Result<Self> {
+        Self::open_on(Arc::new(RealDisk), Layout::new(root.as_ref()))
+    }
+
+    /// Opens a store on any disk.
+    ///
+    /// # Errors
+    /// As of [`open`](Store::open).
+    pub fn open_on(disk: Arc<dyn Disk>, layout: Layout) -> Result<Self> {
+        let manifest = Manifest::read(&*disk, &layout)?;
+        let manifest = manifest.ok_or_else(|| Error::NotAStore { path: layout.root().to_path_buf() })?;
+        let inventory = Inventory::scan(&*disk, &layout)?;
+        let newest_first = inventory.indexes.keys().rev();
+        let indexes = newest_first.map(|coverage| Ok(WindowIndex::from_source(disk.open(&layout.index(coverage))?)?));
+        let indexes = indexes.collect::<Result<_>>()?;
+        Ok(Store { disk, layout, manifest, inventory, indexes })
+    }
+
+    /// How the store is cut, and its network.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// What is there.
+    pub fn inventory(&self) -> &Inventory {
+        &self.inventory
+    }
+
+    /// Where the files lie.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// The disk that the store is on.
+    pub fn disk(&self) -> &Arc<dyn Disk> {
+        &self.disk
+    }
+
+    /// The ledgers that can be answered from, as the longest ranges without a hole.
+    pub fn reach(&self) -> Vec<LedgerRange> {
+        self.inventory.reach(self.geometry())
+    }
+
+    fn geometry(&self) -> &Geometry {
+        &self.manifest.geometry
+    }
+
+    fn has(&self, kind: Kind, chunk: ChunkId) -> bool {
+        self.inventory.chunks.get(&chunk).is_some_and(|files| files.contains_key(&kind))
+    }
+
+    /// The pack of a chunk; `None` when there is none.
+    ///
+    /// # Errors
+    /// [`Error::BadPack`], [`Error::Packfile`].
+    pub fn pack(&self, chunk: ChunkId) -> Result<Option<LedgerPack>> {
+        if !self.has(Kind::Ledgers, chunk) {
+            return Ok(None);
+        }
+        let path = self.layout.file(Kind::Ledgers, chunk);
+        LedgerPack::open_chunk(&self.disk, &path, ledgers_of(self.geometry(), chunk)?).map(Some)
+    }
+
+    /// The events of a chunk; `None` when there are no such files.
+    pub fn chunk_events(&self, chunk: ChunkId) -> Option<ChunkEvents> {
+        let kinds = [Kind::Events, Kind::EventBitmaps, Kind::EventTerms];
+        let whole = kinds.into_iter().all(|kind| self.has(kind, chunk));
+        whole.then(|| ChunkEvents::open(&self.disk, &event_paths(&self.layout, chunk)))
+    }
+
+    /// One raw ledger; `None` when the store does not reach it.
+    ///
+    /// # Errors
+    /// [`Error::BadPack`], [`Error::Packfile`].
+    pub fn ledger(&self, seq: LedgerSeq) -> Result<Option<Vec<u8>>> {
+        let Some(chunk) = self.geometry().chunk_of(seq) else { return Ok(None) };
+        self.pack(chunk)?.map_or(Ok(None), |pack| pack.ledger(seq))
+    }
+
+    /// The ledger that holds a transaction, by its hash or the hash of the transaction inside it. Every index is
+    /// probed; a candidate counts only when all 32 bytes agree.
+    ///
+    /// # Errors
+    /// [`Error::TxIndex`], [`Error::BadPack`], [`Error::Packfile`], [`Error::Decode`] for damage on the way.
+    pub fn transaction(&self, hash: &TxHash, decoder: &dyn Decoder) -> Result<Option<FoundTransaction>> {
+        for index in &self.indexes {
+            let Some(seq) = index.lookup(hash)? else { continue };
+            let Some(raw) = self.ledger(seq)? else { continue };
+            let chunk = self.geometry().chunk_of(seq).unwrap_or(ChunkId(0));
+            let decoded = decoder.decode(&raw).map_err(|source| Error::Decode { chunk, seq, source })?;
+            if decoded.hashes().any(|found| found == *hash) {
+                return Ok(Some(FoundTransaction { ledger: seq, raw }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The events that a query finds, over all chunks that it touches, in its order.
+    ///
+    /// # Errors
+    /// [`Error::Events`] for damage, and for events that the decoder refuses.
+    pub fn events(&self, query: &Query, decoder: &dyn Decoder) -> Result<Vec<EventRecord>> {
+        let mut found = Vec::new();
+        let mut chunks: Vec<ChunkId> = self.inventory.chunks.keys().copied().collect();
+        chunks.retain(|&chunk| self.may_answer(chunk, query));
+        if query.order == Order::Descending {
+            chunks.reverse();
+        }
+        for chunk in chunks {
+            let left = query.limit - found.len();
+            if left == 0 {
+                break;
+            }
+            if let Some(events) = self.chunk_events(chunk) {
+                found.extend(events.query(&Query { limit: left, ..query.clone() }, decoder)?);
+            }
+        }
+        Ok(found)
+    }
+
+    /// False for chunks that lie outside a query's ledgers, or that an earlier page has done with.
+    fn may_answer(&self, chunk: ChunkId, query: &Query) -> bool {
+        let Some(ledgers) = self.geometry().ledgers_of(chunk) else { return false };
+        let overlaps = query.ledgers.is_none_or(|wanted| wanted.intersect(ledgers).is_some());
+        let ahead = query.after.is_none_or(|after| match query.order {
+            Order::Ascending => after.ledger <= ledgers.last,
+            Order::Descending => after.ledger >= ledgers.first,
+        });
+        overlaps && ahead
+    }
+}

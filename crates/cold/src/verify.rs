@@ -1,0 +1,236 @@
+//! Checking a store: every file by its own checksums and rules, and, deeply, every derived file against the ledgers that
+//! it must follow from.
+//!
+//! The deep check derives a chunk's run and events once more from its pack, in a scratch directory and by the very
+//! code that built them, and compares the bytes; then the index of each window from those runs; and leads every hash
+//! through the index to its ledger.
+
+use std::path::{Path, PathBuf};
+
+use icecore_diskio::ReadAt;
+use icecore_ledger::{ChunkId, Decoder, Source, TxHash};
+use icecore_txindex::{Run, WindowIndex};
+
+use crate::{
+    Control, Coverage, Error, Kind, Layout, Result, Store,
+    build::{build_index, ledgers_of},
+    chunk::ChunkBuild,
+    store::OpenIndex,
+};
+
+const COMPARE_BYTES: usize = 1 << 20;
+
+/// One thing that was checked, and how it went.
+#[derive(Debug)]
+pub struct Checked {
+    /// The file.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub result: Result<()>,
+}
+
+impl Store {
+    /// Checks every file by itself and tells `report` of each.
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`]; all else is reported.
+    pub fn verify(&self, control: &Control, report: &mut dyn FnMut(Checked)) -> Result<()> {
+        let inventory = self.inventory();
+        control.begin(inventory.chunks.len() as u64 + inventory.indexes.len() as u64);
+        for (&chunk, files) in &inventory.chunks {
+            for &kind in files.keys() {
+                control.check()?;
+                let path = self.layout().file(kind, chunk);
+                let result = match kind {
+                    Kind::Ledgers => self.verify_pack(chunk),
+                    Kind::Run => self.verify_run(chunk, &path),
+                    // The three event files are checked together, under the name of the first.
+                    Kind::Events => self.verify_events(chunk, &path),
+                    Kind::EventBitmaps | Kind::EventTerms if files.contains_key(&Kind::Events) => continue,
+                    Kind::EventBitmaps | Kind::EventTerms => Err(incomplete_events(&path)),
+                };
+                report(Checked { path, result });
+            }
+            let bytes = files.values().sum();
+            control.advance(1, bytes);
+        }
+        for (coverage, &bytes) in &inventory.indexes {
+            control.check()?;
+            let path = self.layout().index(coverage);
+            let result = self.open_index(coverage).and_then(|index| Ok(index.verify()?));
+            report(Checked { path, result });
+            control.advance(1, bytes);
+        }
+        Ok(())
+    }
+
+    fn verify_pack(&self, chunk: ChunkId) -> Result<()> {
+        match self.pack(chunk)? {
+            Some(pack) => Ok(pack.reader().verify()?),
+            None => Ok(()),
+        }
+    }
+
+    fn verify_run(&self, chunk: ChunkId, path: &Path) -> Result<()> {
+        let ledgers = ledgers_of(&self.manifest().geometry, chunk)?;
+        for entry in Run::open(self.disk(), path)?.scan() {
+            let entry = entry?;
+            if !ledgers.contains(entry.seq) {
+                let what = format!("it has ledger {}, the chunk is {}..={}", entry.seq, ledgers.first, ledgers.last);
+                return Err(Error::Differs { path: path.to_path_buf(), what });
+            }
+        }
+        Ok(())
+    }
+
+    fn verify_events(&self, chunk: ChunkId, path: &Path) -> Result<()> {
+        let events = self.chunk_events(chunk).ok_or_else(|| incomplete_events(path))?;
+        if events.ledgers()? != Some(ledgers_of(&self.manifest().geometry, chunk)?) {
+            let what = "its ledgers are not those of its chunk".to_owned();
+            return Err(Error::Differs { path: path.to_path_buf(), what });
+        }
+        Ok(events.verify()?)
+    }
+
+    fn open_index(&self, coverage: &Coverage) -> Result<OpenIndex> {
+        let path = self.layout().index(coverage);
+        let index = WindowIndex::from_source(self.disk().open(&path)?)?;
+        let geometry = &self.manifest().geometry;
+        let (first, last) = (ledgers_of(geometry, coverage.first)?.first, ledgers_of(geometry, coverage.last)?.last);
+        let found = index.coverage();
+        if (found.first, found.last) != (first, last) {
+            let what = format!("it covers {}..={}, its name says {first}..={last}", found.first, found.last);
+            return Err(Error::Differs { path, what });
+        }
+        Ok(index)
+    }
+
+    /// Checks every derived file against the ledgers. `scratch` is an empty directory with room for the runs and
+    /// events of one window at a time.
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`], and what the scratch directory refuses; all else is reported.
+    pub fn verify_deep(
+        &self, decoder: &dyn Decoder, scratch: &Path, workers: usize, control: &Control,
+        report: &mut dyn FnMut(Checked),
+    ) -> Result<()> {
+        let chunks: Vec<ChunkId> = self.inventory().chunks.keys().copied().collect();
+        control.begin(chunks.len() as u64 * u64::from(self.manifest().geometry.ledgers_per_chunk()));
+        let again = Layout::new(scratch);
+        let deep = Deep { store: self, decoder, again: &again, workers, control };
+        let mut derived = Vec::new();
+        for &chunk in &chunks {
+            control.check()?;
+            match deep.derive(chunk) {
+                Ok(()) => derived.push(chunk),
+                Err(Error::Cancelled) => return Err(Error::Cancelled),
+                Err(e) => {
+                    report(Checked { path: self.layout().file(Kind::Ledgers, chunk), result: Err(e) });
+                    continue;
+                }
+            }
+            for kind in [Kind::Run, Kind::Events, Kind::EventBitmaps, Kind::EventTerms] {
+                let path = self.layout().file(kind, chunk);
+                if self.inventory().chunks[&chunk].contains_key(&kind) {
+                    let result = deep.compare(&path, &again.file(kind, chunk));
+                    report(Checked { path, result });
+                }
+                if kind != Kind::Run {
+                    self.disk().remove(&again.file(kind, chunk))?;
+                }
+            }
+        }
+        for coverage in self.inventory().indexes.keys() {
+            let path = self.layout().index(coverage);
+            let whole = coverage.chunks().all(|chunk| derived.contains(&chunk));
+            let result = if whole { deep.check_index(coverage) } else { Err(incomplete_coverage(&path)) };
+            if let Err(Error::Cancelled) = result {
+                return Err(Error::Cancelled);
+            }
+            report(Checked { path, result });
+        }
+        Ok(())
+    }
+}
+
+fn incomplete_events(path: &Path) -> Error {
+    Error::Differs { path: path.to_path_buf(), what: "the other event files of its chunk are missing".to_owned() }
+}
+
+fn incomplete_coverage(path: &Path) -> Error {
+    let what = "not every chunk that it covers has sound ledgers to compare with".to_owned();
+    Error::Differs { path: path.to_path_buf(), what }
+}
+
+struct Deep<'a> {
+    store: &'a Store,
+    decoder: &'a dyn Decoder,
+    again: &'a Layout,
+    workers: usize,
+    control: &'a Control,
+}
+
+impl Deep<'_> {
+    /// Writes a chunk's run and events once more, from its pack.
+    fn derive(&self, chunk: ChunkId) -> Result<()> {
+        let ledgers = ledgers_of(&self.store.manifest().geometry, chunk)?;
+        let pack = self.store.pack(chunk)?.ok_or_else(|| Error::BadPack {
+            path: self.store.layout().file(Kind::Ledgers, chunk),
+            what: "it is missing".to_owned(),
+        })?;
+        let Deep { decoder, control, again, .. } = self;
+        let build =
+            ChunkBuild { disk: self.store.disk(), layout: again, decoder: *decoder, control, threads: self.workers };
+        let kinds = [Kind::Run, Kind::Events, Kind::EventBitmaps, Kind::EventTerms];
+        build.run(chunk, ledgers, &kinds, &mut *pack.stream(ledgers)?)?;
+        Ok(())
+    }
+
+    fn compare(&self, path: &Path, expected: &Path) -> Result<()> {
+        let (found, expected) = (self.store.disk().open(path)?, self.store.disk().open(expected)?);
+        match first_difference(&*found, &*expected)? {
+            None => Ok(()),
+            Some(at) => Err(Error::Differs { path: path.to_path_buf(), what: format!("from byte {at} on") }),
+        }
+    }
+
+    /// Leads every hash through the index, then builds the index again and compares bytes.
+    fn check_index(&self, coverage: &Coverage) -> Result<()> {
+        let store = self.store;
+        let path = store.layout().index(coverage);
+        let index = store.open_index(coverage)?;
+        for chunk in coverage.chunks() {
+            self.control.check()?;
+            for entry in Run::open(store.disk(), &self.again.file(Kind::Run, chunk))?.scan() {
+                let entry = entry?;
+                // The index knows no more of a hash than its first half.
+                let mut hash = TxHash([0; 32]);
+                hash.0[..16].copy_from_slice(&entry.key);
+                if index.lookup(&hash)? != Some(entry.seq) {
+                    return Err(Error::Unresolved { path, hash, seq: entry.seq });
+                }
+            }
+        }
+        let geometry = &store.manifest().geometry;
+        build_index(store.disk(), self.again, geometry, coverage, self.workers, self.control)?;
+        self.compare(&path, &self.again.index(coverage))?;
+        Ok(store.disk().remove(&self.again.index(coverage))?)
+    }
+}
+
+/// The first byte in which two files differ; where one is the beginning of the other, its end.
+fn first_difference(a: &dyn ReadAt, b: &dyn ReadAt) -> Result<Option<u64>> {
+    let common = a.len_bytes().min(b.len_bytes());
+    let (mut from_a, mut from_b) = (vec![0; COMPARE_BYTES], vec![0; COMPARE_BYTES]);
+    let mut at = 0;
+    while at < common {
+        let len = (common - at).min(COMPARE_BYTES as u64) as usize;
+        a.read_exact_at(&mut from_a[..len], at)?;
+        b.read_exact_at(&mut from_b[..len], at)?;
+        if let Some(place) = from_a[..len].iter().zip(&from_b[..len]).position(|(a, b)| a != b) {
+            return Ok(Some(at + place as u64));
+        }
+        at += len as u64;
+    }
+    Ok((a.len_bytes() != b.len_bytes()).then_some(common))
+}
