@@ -54,22 +54,25 @@ fn every_flipped_byte_is_found_or_does_no_harm() {
     let (truth, good) = (records(&ledgers), files(&ledgers));
     let answers = answers(good.each_ref().map(Vec::as_slice));
     assert!(read(&disk_with(good.each_ref().map(Vec::as_slice)), &truth, &answers).unwrap());
-    let mut wrong_answers = 0;
+    let (mut wrong_answers, mut harmless_flips) = (0, 0);
     for file in 0..3 {
         for at in 0..good[file].len() {
             let mut files = good.clone();
             files[file][at] ^= [1, 0x10, 0x80, 0xFF][at % 4];
             let disk = disk_with(files.each_ref().map(Vec::as_slice));
-            match read(&disk, &truth, &answers) {
-                Ok(right) => wrong_answers += usize::from(!right),
-                Err(e) => assert!(file_is_blamed(&e), "file {file}, byte {at}: {e:?}"),
-            }
+            let found = read(&disk, &truth, &answers);
+            assert!(found.as_ref().err().is_none_or(file_is_blamed), "file {file}, byte {at}: {found:?}");
+            wrong_answers += usize::from(matches!(found, Ok(false)));
             let deep = verify_deep(&disk);
-            assert!(deep.as_ref().is_err_and(file_is_blamed), "file {file}, byte {at}: {deep:?}");
+            // A Zstandard frame has bits that mean nothing.
+            let harmless = file == 0 && matches!(found, Ok(true)) && deep.is_ok();
+            harmless_flips += usize::from(harmless);
+            assert!(harmless || deep.as_ref().is_err_and(file_is_blamed), "file {file}, byte {at}: {deep:?}");
         }
     }
     // Only the index can hide an event, and not everywhere.
     assert!(wrong_answers < good[1].len() + good[2].len());
+    assert!(harmless_flips < 5, "{harmless_flips}");
 }
 
 /// Damage, another version, or a length that the file does not have.

@@ -7,7 +7,7 @@ use std::{path::PathBuf, sync::Arc};
 use common::{FIRST, bytes, ledgers, memory, paths, records, verify_deep, write};
 use icecore_diskio::{Disk, Fault, FaultyDisk, IfExists, RealDisk};
 use icecore_events::{ChunkEvents, ChunkEventsWriter, Error, EventPaths, Options};
-use icecore_ledger::{ChunkId, LedgerSeq};
+use icecore_ledger::{ChunkId, Event, LedgerSeq};
 
 const FAULTS: [Fault; 4] = [Fault::Io, Fault::DiskFull, Fault::ShortWrite, Fault::PowerCut];
 
@@ -23,7 +23,8 @@ fn gaps_repeats_and_disorder_are_refused_and_change_nothing() {
     let ledgers = ledgers(1, 5, 30);
     let mut writer = ChunkEventsWriter::create(&disk, &paths(), FIRST, Options::new()).unwrap();
     for (i, ledger) in ledgers.iter().enumerate() {
-        let mut push = |seq, events| writer.push_ledger(LedgerSeq(seq), ledger.closed_at, events);
+        let mut push =
+            |seq, events: &[Event<'_>]| writer.push_ledger(LedgerSeq(seq), ledger.closed_at, events);
         let events = ledger.events();
         let seq = ledger.seq.0;
         for late in [seq + 1, u32::MAX] {

@@ -1,5 +1,5 @@
 //! What the tests of chunk files share: a small chunk on a disk in memory.
-#![allow(dead_code)]
+#![allow(dead_code, unreachable_pub)]
 
 pub mod toy;
 
