@@ -17,11 +17,15 @@ pub const TESTNET: &str = "Test SDF Network ; September 2015";
 pub const FUTURENET: &str = "Test SDF Future Network ; October 2022";
 /// The passphrase of a network of one node on one's own machine.
 pub const STANDALONE: &str = "Standalone Network ; February 2017";
-/// The passphrase that the chain's node uses when it tests itself, in load tests above all.
+/// The passphrase that the chain's node gives itself in its own tests.
 pub const SELF_TEST: &str = "(V) (;,,;) (V)";
+/// The passphrase that the chain's node gives itself when it measures how fast it applies ledgers.
+pub const APPLY_LOAD: &str = "Apply Load";
+/// The passphrase under which ledgers for load tests of indexers are made.
+pub const LOAD_TEST: &str = "load test network";
 
 /// Every passphrase known here.
-pub const PASSPHRASES: [&str; 5] = [PUBNET, TESTNET, FUTURENET, STANDALONE, SELF_TEST];
+pub const PASSPHRASES: [&str; 7] = [PUBNET, TESTNET, FUTURENET, STANDALONE, SELF_TEST, APPLY_LOAD, LOAD_TEST];
 
 impl NetworkId {
     /// The id of the network with this passphrase.

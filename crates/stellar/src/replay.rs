@@ -175,3 +175,105 @@ impl LedgerStream for Replay<'_> {
         Ok(Some(RawLedger { seq, bytes: &self.buffer }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use icecore_ledger::Decoder;
+    use icecore_testkit::SplitMix64;
+    use stellar_xdr::{Limits, WriteXdr};
+
+    use super::*;
+    use crate::{STANDALONE, StellarDecoder, find_transaction, grow::consistent};
+
+    fn base(network: NetworkId) -> Vec<Vec<u8>> {
+        let ledger = |i| consistent(&mut SplitMix64::new(i), i % 3, network.0).to_xdr(Limits::none()).unwrap();
+        (0..3).map(ledger).collect()
+    }
+
+    fn range(first: u32, last: u32) -> LedgerRange {
+        LedgerRange::new(LedgerSeq(first), LedgerSeq(last)).unwrap()
+    }
+
+    fn all(source: &dyn Source, ledgers: LedgerRange) -> Vec<Vec<u8>> {
+        let mut stream = source.stream(ledgers).unwrap();
+        let mut raw = Vec::new();
+        while let Some(ledger) = stream.next_ledger().unwrap() {
+            assert_eq!(ledger.seq.0, ledgers.first.0 + raw.len() as u32);
+            raw.push(ledger.bytes.to_vec());
+        }
+        raw
+    }
+
+    #[test]
+    fn every_lap_has_new_hashes_that_its_envelopes_hash_to() {
+        let network = NetworkId::of(STANDALONE);
+        let base = base(network);
+        let replayer = Replayer::new(base.clone(), range(100, 129), network).unwrap();
+        let (mut hashes, mut closed_at) = (HashSet::new(), i64::MIN);
+        for (raw, i) in all(&replayer, range(100, 129)).iter().zip(0..) {
+            assert_eq!(raw.len(), base[i % 3].len());
+            let ledger = StellarDecoder.decode(raw).unwrap();
+            assert_eq!(ledger.seq, LedgerSeq(100 + i as u32));
+            assert!(ledger.closed_at > closed_at);
+            closed_at = ledger.closed_at;
+            let original = StellarDecoder.decode(&base[i % 3]).unwrap();
+            assert_eq!(ledger.events.len(), original.events.len());
+            assert_eq!(ledger.transactions == original.transactions, i < 3);
+            for hash in ledger.hashes() {
+                assert!(hashes.insert(hash));
+                let found = find_transaction(raw, &hash, &network).unwrap().unwrap();
+                let envelope = xdr_envelope(found.envelope.unwrap());
+                assert_eq!(envelope.hash(network.0).unwrap(), found.hash.0);
+                if let stellar_xdr::TransactionEnvelope::TxFeeBump(fee_bump) = envelope {
+                    let stellar_xdr::FeeBumpTransactionInnerTx::Tx(inner) = fee_bump.tx.inner_tx;
+                    assert_eq!(Some(TxHash(inner.hash(network.0).unwrap())), found.inner_hash);
+                }
+            }
+        }
+        assert_eq!(hashes.len(), 30 * 8);
+    }
+
+    fn xdr_envelope(xdr: &[u8]) -> stellar_xdr::TransactionEnvelope {
+        stellar_xdr::ReadXdr::from_xdr(xdr, Limits::none()).unwrap()
+    }
+
+    #[test]
+    fn another_networks_ledgers_get_new_hashes_too() {
+        let base = base(NetworkId::of("its own"));
+        let replayer = Replayer::new(base, range(2, 31), NetworkId::of(STANDALONE)).unwrap();
+        let raw = all(&replayer, range(2, 31));
+        let hashes: HashSet<_> =
+            raw.iter().flat_map(|raw| StellarDecoder.decode(raw).unwrap().hashes().collect::<Vec<_>>()).collect();
+        assert_eq!(hashes.len(), 30 * 8);
+    }
+
+    #[test]
+    fn a_stream_may_begin_anywhere_and_a_replay_be_replayed() {
+        let network = NetworkId::of(STANDALONE);
+        let replayer = Replayer::new(base(network), range(2, 40), network).unwrap();
+        assert!(replayer.random_access());
+        let whole = all(&replayer, range(2, 40));
+        assert_eq!(all(&replayer, range(17, 23)), whole[15..22]);
+        let again = Replayer::from_source(&replayer, range(11, 13), range(11, 13), network).unwrap();
+        let decode = |raw| StellarDecoder.decode(raw).unwrap().transactions;
+        for (again, first) in all(&again, range(11, 13)).iter().zip(&whole[9..12]) {
+            assert_eq!(decode(again), decode(first));
+        }
+        let last = LedgerSeq(u32::MAX);
+        let end = Replayer::new(base(network), LedgerRange { first: LedgerSeq(2), last }, network).unwrap();
+        assert_eq!(all(&end, LedgerRange { first: last, last }).len(), 1);
+    }
+
+    #[test]
+    fn what_cannot_be_replayed_is_refused() {
+        let network = NetworkId::of(STANDALONE);
+        assert!(matches!(Replayer::new(Vec::new(), range(2, 3), network), Err(Error::Empty { .. })));
+        assert!(matches!(Replayer::new(vec![vec![0; 9]], range(2, 3), network), Err(Error::Malformed { .. })));
+        let replayer = Replayer::new(base(network), range(5, 9), network).unwrap();
+        for wanted in [range(4, 6), range(9, 10), range(20, 21)] {
+            assert!(matches!(replayer.stream(wanted), Err(Error::OutOfRange { .. })));
+        }
+    }
+}

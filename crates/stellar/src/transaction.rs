@@ -209,3 +209,51 @@ fn transaction(c: &mut Cursor<'_>) -> Step<usize> {
     xdr::Transaction::skip(c)?;
     Ok(ahead.offset())
 }
+
+#[cfg(test)]
+mod tests {
+    use icecore_ledger::Decoder;
+    use icecore_testkit::SplitMix64;
+    use stellar_xdr::{Limits, ReadXdr, TransactionEnvelope, TransactionMeta, TransactionResult, WriteXdr};
+
+    use super::*;
+    use crate::{PASSPHRASES, StellarDecoder, TESTNET, grow::consistent};
+
+    #[test]
+    fn every_transaction_is_found_by_each_of_its_hashes() {
+        let network = NetworkId::of(TESTNET);
+        for version in 0..3 {
+            let ledger = consistent(&mut SplitMix64::new(version), version, network.0);
+            let raw = ledger.to_xdr(Limits::none()).unwrap();
+            let decoded = StellarDecoder.decode(&raw).unwrap();
+            assert_eq!((decoded.transactions.len(), decoded.hashes().count()), (6, 8));
+            for (tx, index) in decoded.transactions.iter().zip(1..) {
+                for wanted in [Some(tx.hash), tx.inner_hash].into_iter().flatten() {
+                    let found = find_transaction(&raw, &wanted, &network).unwrap().unwrap();
+                    assert_eq!((found.index, found.hash, found.inner_hash), (index, tx.hash, tx.inner_hash));
+                    assert_eq!((found.seq, found.closed_at), (decoded.seq, decoded.closed_at));
+                    let envelope = TransactionEnvelope::from_xdr(found.envelope.unwrap(), Limits::none()).unwrap();
+                    assert_eq!(envelope.hash(network.0).unwrap(), tx.hash.0);
+                    TransactionResult::from_xdr(found.result, Limits::none()).unwrap();
+                    TransactionMeta::from_xdr(found.meta, Limits::none()).unwrap();
+                }
+            }
+            let other = NetworkId::of("another network");
+            let found = find_transaction(&raw, &decoded.transactions[3].hash, &other).unwrap().unwrap();
+            assert_eq!((found.index, found.envelope), (4, None));
+            assert_eq!(find_transaction(&raw, &TxHash([1; 32]), &network).unwrap(), None);
+            let known = PASSPHRASES.map(NetworkId::of);
+            assert_eq!(NetworkId::detect(&raw, &known).unwrap(), Some(network));
+            assert_eq!(NetworkId::detect(&raw, &[other]).unwrap(), None);
+        }
+    }
+
+    #[test]
+    fn the_networks_have_their_well_known_ids() {
+        let ids = [
+            "7ac33997544e3175d266bd022439b22cdb16508c01163f26e5cb2a3e1045a979",
+            "cee0302d59844d32bdca915c8203dd44b33fbb7edc19051ea37abedf28ecd472",
+        ];
+        assert_eq!(PASSPHRASES.map(|p| TxHash(NetworkId::of(p).0).to_string())[..2], ids);
+    }
+}

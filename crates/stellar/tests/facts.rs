@@ -67,7 +67,10 @@ fn every_fact_of_the_real_ledgers_is_met() {
         }
         let ledger = StellarDecoder.decode(&raw).unwrap();
         assert_eq!(facts_of(&ledger), json!(fact));
-        assert_eq!(xdr::peek_header(&raw).unwrap(), (LedgerSeq(fact["seq"].as_u64().unwrap() as u32), ledger.closed_at));
+        assert_eq!(
+            xdr::peek_header(&raw).unwrap(),
+            (LedgerSeq(fact["seq"].as_u64().unwrap() as u32), ledger.closed_at)
+        );
         for event in &ledger.events {
             assert_eq!(StellarDecoder.event_fields(event.body).unwrap(), event.fields);
         }

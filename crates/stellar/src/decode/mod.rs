@@ -101,3 +101,6 @@ impl<'a> Visitor<'a> for Found<'a> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

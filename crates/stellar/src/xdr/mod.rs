@@ -3,6 +3,8 @@
 mod cursor;
 mod grammar;
 mod shape;
+#[cfg(test)]
+mod tests;
 pub(crate) mod walk;
 
 use icecore_ledger::{Error, LedgerSeq, Result};

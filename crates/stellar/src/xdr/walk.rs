@@ -37,6 +37,13 @@ pub(crate) trait Visitor<'a> {
     fn meta(&mut self, _meta: &'a [u8]) {}
 }
 
+/// Looks at nothing: a walk only checks.
+#[cfg(feature = "json")]
+pub(crate) struct Nothing;
+
+#[cfg(feature = "json")]
+impl Visitor<'_> for Nothing {}
+
 /// The head of a ledger: what its header says, and where in the ledger it says so.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Head {
@@ -212,7 +219,8 @@ fn result_pair<'a>(c: &mut Cursor<'a>) -> Step<TxResult<'a>> {
     Ok(TxResult { hash, hash_at, inner, xdr: c.since(start) })
 }
 
-fn meta<'a>(c: &mut Cursor<'a>, visitor: &mut impl Visitor<'a>) -> Step {
+/// Walks one `TransactionMeta`.
+pub(crate) fn meta<'a>(c: &mut Cursor<'a>, visitor: &mut impl Visitor<'a>) -> Step {
     match c.u32()? {
         0 => List::<OperationMeta>::skip(c),
         1 => TransactionMetaV1::skip(c),
