@@ -80,8 +80,15 @@ pub(crate) struct RawEvent<'a> {
     pub(crate) fields: EventFields<'a>,
 }
 
-/// Walks one ledger, up to and with its last byte.
+/// Walks one ledger; nothing may follow it.
 pub(crate) fn ledger<'a>(c: &mut Cursor<'a>, visitor: &mut impl Visitor<'a>) -> Step<Head> {
+    let head = next_ledger(c, visitor)?;
+    c.end()?;
+    Ok(head)
+}
+
+/// Walks the ledger that begins here, up to and with its last byte.
+pub(crate) fn next_ledger<'a>(c: &mut Cursor<'a>, visitor: &mut impl Visitor<'a>) -> Step<Head> {
     let head = head(c)?;
     match head.version {
         0 => {
@@ -104,7 +111,6 @@ pub(crate) fn ledger<'a>(c: &mut Cursor<'a>, visitor: &mut impl Visitor<'a>) -> 
     if head.version == 1 {
         List::<LedgerEntry>::skip(c)?; // unused
     }
-    c.end()?;
     Ok(head)
 }
 

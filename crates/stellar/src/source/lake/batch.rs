@@ -116,7 +116,7 @@ impl Batch {
 fn walk_ledger(bytes: &[u8]) -> Result<(LedgerSeq, usize)> {
     struct Nothing;
     impl walk::Visitor<'_> for Nothing {}
-    xdr::read("ledger", bytes, |c| Ok((walk::ledger(c, &mut Nothing)?.seq, c.offset())))
+    xdr::read("ledger", bytes, |c| Ok((walk::next_ledger(c, &mut Nothing)?.seq, c.offset())))
 }
 
 struct Place<'a> {

@@ -33,7 +33,8 @@ pub struct DirStore {
 impl DirStore {
     /// The store of all below `root`.
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        DirStore { root: root.into() }
+        // Without a slash at its end, for messages.
+        DirStore { root: root.into().components().collect() }
     }
 }
 
