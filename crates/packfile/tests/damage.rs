@@ -4,7 +4,7 @@
 mod common;
 
 use common::{Counted, build, codec};
-use icecore_packfile::{Error, Options, Reader};
+use icecore_packfile::{Error, Options, Place, Reader};
 use icecore_testkit::SplitMix64;
 
 fn is_damage(e: &Error) -> bool {
@@ -201,6 +201,17 @@ fn a_trailer_that_lies_is_refused_before_anything_is_allocated() {
     ] {
         let e = lie.open().err().unwrap();
         assert!(e.is_corrupt(), "{e:?}");
+    }
+}
+
+#[test]
+fn item_sizes_are_checked_before_they_are_used() {
+    for at in 0..10 {
+        let mut record = [b"item".to_vec(), equal_sizes(4, 1)].concat();
+        record[4 + at] ^= 2;
+        let reader = Forged::honest(record, 2).open().unwrap().with_codec(codec(0));
+        let e = reader.read_item(0).unwrap_err();
+        assert!(matches!(e, Error::Checksum { place: Place::Record(0), .. }), "{at}: {e:?}");
     }
 }
 

@@ -54,6 +54,22 @@ fn whole_or_none(disk: &FaultyDisk, path: &Path, expected: &[u8]) {
 }
 
 #[test]
+fn buffers_go_round_without_a_trace() {
+    let mut rng = SplitMix64::new(12);
+    let mut items: Vec<_> = (0..3000).map(|i| rng.item(if i % 100 == 0 { 300_000 } else { 1000 })).collect();
+    // So many empty ones that they fill batches too.
+    items.resize(150_000, Vec::new());
+    for per_record in [1, 5, 1000] {
+        let options = Options::new().items_per_record(per_record).codec(Codec::None).content_hash(true);
+        let alone = build(options.clone(), &items);
+        for concurrency in [2, 5] {
+            assert!(alone == build(options.clone().concurrency(concurrency), &items));
+        }
+        Reader::from_source(alone).unwrap().with_codec(Codec::None).verify().unwrap();
+    }
+}
+
+#[test]
 fn a_sealed_file_survives_a_power_cut() {
     let (disk, path) = (FaultyDisk::new(), Path::new("f"));
     write(&disk, path, options(2), &items()).unwrap();
