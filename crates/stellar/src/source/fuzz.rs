@@ -6,7 +6,8 @@ use std::{collections::BTreeMap, io, num::NonZeroU32, sync::Arc};
 use icecore_ledger::{Error, LedgerRange, LedgerSeq, RawLedger, Source};
 
 use super::{
-    BatchName, FramedFile, Generator, Lake, LakeOptions, Layout, ObjectStore, Packing, PartitionName, write_framed,
+    BatchName, FramedFile, Generator, Lake, LakeOptions, Layout, ObjectStore, Packing, PartitionName,
+    write_framed,
 };
 use crate::xdr;
 
@@ -26,12 +27,17 @@ pub fn framed(data: &[u8]) {
             if let Error::Gap { expected, .. } = error {
                 let before = LedgerSeq(expected.0 - 1);
                 let (ledgers, end) = drain(&file, LedgerRange { first: before, last: before });
-                assert!(ledgers.len() == 1 && end.is_ok(), "the ledger before the gap cannot be had: {end:?}");
+                assert!(
+                    ledgers.len() == 1 && end.is_ok(),
+                    "the ledger before the gap cannot be had: {end:?}"
+                );
             }
             return;
         }
     };
-    assert!(matches!(early.1, Err(Error::OutOfRange { has, .. }) if has == range) || range.count() == 1 << 32);
+    assert!(
+        matches!(early.1, Err(Error::OutOfRange { has, .. }) if has == range) || range.count() == 1 << 32
+    );
     let (ledgers, end) = drain(&file, range);
     end.unwrap();
     assert_eq!(ledgers.len() as u64, range.count());
@@ -50,16 +56,24 @@ pub fn framed(data: &[u8]) {
 /// Arbitrary bytes as the object of a batch, and as the configuration of a lake: what is accepted holds exactly the
 /// ledgers that it is named by.
 pub fn lake_batch(data: &[u8]) {
-    let (ledgers, object) = data.split_first().map_or((1, data), |(first, rest)| (u32::from(first % 4) + 1, rest));
-    let layout = Layout { ledgers_per_batch: NonZeroU32::new(ledgers).unwrap(), batches_per_partition: NonZeroU32::MIN };
+    let (ledgers, object) =
+        data.split_first().map_or((1, data), |(first, rest)| (u32::from(first % 4) + 1, rest));
+    let layout = Layout {
+        ledgers_per_batch: NonZeroU32::new(ledgers).unwrap(),
+        batches_per_partition: NonZeroU32::MIN,
+    };
     // Its first ledger, read as the batch itself says it.
     let claimed = zstd::stream::decode_all(object.get(..object.len().min(1 << 16)).unwrap_or_default());
     let first = claimed.ok().and_then(|bytes| bytes.first_chunk().map(|first| u32::from_be_bytes(*first)));
     let name = layout.batch_of(LedgerSeq(first.unwrap_or(2).max(2)));
     let (first, last) = name.content();
     let store = Arc::new(Objects(BTreeMap::from([(name.to_string(), object.to_vec())])));
-    let options =
-        LakeOptions { layout: Some(layout), threads: 1, max_batch_bytes: MAX_BYTES.into(), ..Default::default() };
+    let options = LakeOptions {
+        layout: Some(layout),
+        threads: 1,
+        max_batch_bytes: MAX_BYTES.into(),
+        ..Default::default()
+    };
     let lake = Lake::with_store(store, options).unwrap();
     let range = lake.range().unwrap();
     assert_eq!((range.first, range.last), (first, last));
@@ -168,7 +182,11 @@ mod tests {
                     2 => bytes.extend_from_within(at..to),
                     3 => bytes.insert(at, rng.next_u64() as u8),
                     // Where numbers are that matter.
-                    4 => bytes.iter_mut().take(at % 100).skip(at % 97).for_each(|byte| *byte = rng.next_u64() as u8),
+                    4 => bytes
+                        .iter_mut()
+                        .take(at % 100)
+                        .skip(at % 97)
+                        .for_each(|byte| *byte = rng.next_u64() as u8),
                     _ => bytes.iter_mut().skip(at).take(1).for_each(|byte| *byte ^= 1 << rng.below(8)),
                 }
             }
@@ -194,7 +212,8 @@ mod tests {
         let plain = generated(5);
         let packed = zstd::bulk::compress(&plain, 1).unwrap();
         // The third ledger is missing, or is the first again.
-        let length = |at: usize| 4 + (u32::from_be_bytes(*plain[at..].first_chunk().unwrap()) & !(1 << 31)) as usize;
+        let length =
+            |at: usize| 4 + (u32::from_be_bytes(*plain[at..].first_chunk().unwrap()) & !(1 << 31)) as usize;
         let second = length(0);
         let third = second + length(second);
         let fourth = third + length(third);
@@ -203,9 +222,12 @@ mod tests {
         framed(&gap);
         framed(&repeat);
         framed(&zstd::bulk::compress(&gap, 1).unwrap());
-        let inputs = [mutations(&plain, &mut rng, 300), mutations(&packed, &mut rng, 100), random(&mut rng, 100)];
+        let inputs =
+            [mutations(&plain, &mut rng, 300), mutations(&packed, &mut rng, 100), random(&mut rng, 100)];
         inputs.concat().iter().for_each(|data| framed(data));
-        let damaged = mutations(&plain, &mut rng, 100).into_iter().map(|bytes| zstd::bulk::compress(&bytes, 1).unwrap());
+        let damaged = mutations(&plain, &mut rng, 100)
+            .into_iter()
+            .map(|bytes| zstd::bulk::compress(&bytes, 1).unwrap());
         damaged.for_each(|data| framed(&data));
     }
 
@@ -233,7 +255,13 @@ mod tests {
     #[test]
     fn descriptions_hold() {
         let mut rng = SplitMix64::new(3);
-        for text in ["gen:", "gen:seed=7,txs=3", "gen:meta=3,payments=40,txs=9", "FFFFFFEF--16-31", "FFFFFFFD--2.xdr.zst"] {
+        for text in [
+            "gen:",
+            "gen:seed=7,txs=3",
+            "gen:meta=3,payments=40,txs=9",
+            "FFFFFFEF--16-31",
+            "FFFFFFFD--2.xdr.zst",
+        ] {
             mutations(text.as_bytes(), &mut rng, 200).iter().for_each(|data| generator_spec(data));
         }
     }
