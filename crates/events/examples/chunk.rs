@@ -3,6 +3,7 @@
 //! ```text
 //! cargo run --release -p icecore-events --example chunk -- [ledgers] [events per ledger] [accounts]
 //! ```
+#![allow(clippy::print_stdout)]
 
 use std::{env, error::Error, sync::Arc, time::Instant};
 

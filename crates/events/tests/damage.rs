@@ -1,4 +1,5 @@
 //! Damaged, cut and foreign files: a typed error or what is true, never anything else.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 

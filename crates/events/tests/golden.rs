@@ -1,4 +1,5 @@
 //! The index files of the golden cases, byte for byte.
+#![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;
 

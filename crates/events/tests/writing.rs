@@ -1,4 +1,5 @@
 //! What a writer takes and refuses, and what is on the disk whatever goes wrong.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 
