@@ -1,12 +1,14 @@
 use super::{
     BUCKETS, BUCKETS_PER_CHECKPOINT, CHECKPOINT_BYTES, CHECKPOINTS, EMPTY, LIST_CHECK, LISTED_SEED_BITS,
-    MARKER_ONES, MAX_CODED, SPLIT, bits::peek, bucket_of, low_bits, mix, rice_bits, totals_bytes,
+    MARKER_ONES, MAX_CODED, SPLIT, TOO_MANY_KEYS, bits::peek, bucket_of, low_bits, mix, rice_bits,
+    totals_bytes,
 };
 use crate::{algorithm::Damage, key::Key};
 
 /// The parts of a blob. All but the checkpoints reach to the blob's end, so that whole words can be loaded.
 struct Block<'a> {
     keys: u32,
+    /// 0 or 1.
     low_bits: u32,
     checkpoints: &'a [u8; CHECKPOINT_BYTES],
     low: &'a [u8],
@@ -31,6 +33,9 @@ const START: Place = Place { bucket: 0, high_bit: 0, stream_bit: 0, total: 0 };
 impl<'a> Block<'a> {
     #[inline]
     fn new(blob: &'a [u8], keys: u32) -> Result<Self, Damage> {
+        if keys >= TOO_MANY_KEYS {
+            return Err(Damage("a block has more keys than a block may have"));
+        }
         let low_bits = low_bits(keys);
         let parts = blob.split_first_chunk::<CHECKPOINT_BYTES>().and_then(|(checkpoints, low)| {
             let high = low.get(BUCKETS / 8 * low_bits as usize..)?;
@@ -62,7 +67,9 @@ impl<'a> Block<'a> {
 
     #[inline(always)]
     fn low_part(&self, bucket: usize) -> u32 {
-        peek(self.low, bucket * self.low_bits as usize) as u32 & ((1 << self.low_bits) - 1)
+        // There is one bit per bucket or none.
+        let byte = self.low.get(bucket / 8).copied().unwrap_or(0);
+        u32::from(byte) >> (bucket % 8) & self.low_bits
     }
 
     /// Reads a seed for `size` keys and moves past it; `None` stands for one of the list.
@@ -79,17 +86,67 @@ impl<'a> Block<'a> {
         Some(quotient << k | (word >> (quotient + 1)) as u32 & ((1 << k) - 1))
     }
 
-    /// Moves past the buckets before `bucket`: returns the place before it, and its size.
+    /// Moves past the buckets before `bucket`, of the same stretch: returns the place before it, and its size.
     #[inline]
     fn walk(&self, from: Place, bucket: usize) -> Result<(Place, usize), Damage> {
+        // First all sizes, then all seeds: each loop's state fits into registers.
+        let mut before = [0u8; BUCKETS_PER_CHECKPOINT];
+        let before = &mut before[..bucket - from.bucket];
         let mut sizes = Sizes::new(self, &from);
-        let mut seeds = Seeds::new(self, from.stream_bit);
-        while sizes.bucket < bucket {
-            let size = sizes.next()?;
-            seeds.skip(size);
+        for size in &mut *before {
+            // Codes are of the same length for all sizes from 16 on.
+            *size = sizes.next()?.min(u8::MAX.into()) as u8;
         }
-        let place = Place { bucket, high_bit: sizes.bit, stream_bit: seeds.bit(), total: sizes.total };
+        let stream_bit = self.skip_seeds(from.stream_bit, before);
+        let place = Place { bucket, high_bit: sizes.bit, stream_bit, total: sizes.total };
         Ok((place, sizes.next()?))
+    }
+
+    /// Moves past the seeds of buckets of these sizes.
+    #[inline]
+    fn skip_seeds(&self, mut bit: usize, sizes: &[u8]) -> usize {
+        /// Which bits of a quotient's length count for a bucket of so many keys: none where it has no code.
+        const QUOTIENT_MASK: [u32; SPLIT] =
+            [0, 0, u32::MAX, u32::MAX, u32::MAX, u32::MAX, u32::MAX, u32::MAX];
+        /// The length of a code without its quotient.
+        const REST: [u32; SPLIT] = [0, 0, 2, 3, 4, 5, 6, 8];
+        /// After so many bits of a word, one more code is still whole.
+        const MAX_USED: u32 = 32;
+        // Turned over, so that the ones of a quotient are trailing zeros.
+        let (mut word, mut used) = (!peek(self.stream, bit), 0);
+        for &size in sizes {
+            let (size, ones) = (usize::from(size), word.trailing_zeros());
+            let (skipped, rare) = if size >= SPLIT || ones >= MARKER_ONES {
+                (self.skip_rare(bit + used as usize, size), true)
+            } else {
+                // Without a branch, because a fifth of all buckets have no code.
+                let ones = ones & QUOTIENT_MASK[size];
+                word = word >> ones >> REST[size];
+                used += ones + REST[size];
+                (bit + used as usize, used > MAX_USED)
+            };
+            if rare {
+                (bit, used) = (skipped, 0);
+                word = !peek(self.stream, bit);
+            }
+        }
+        bit + used as usize
+    }
+
+    /// Moves past a bucket of two codes, or one whose seed is in the list.
+    #[inline(never)]
+    fn skip_rare(&self, mut bit: usize, size: usize) -> usize {
+        match size {
+            0 | 1 => {}
+            2..SPLIT => {
+                self.next_seed(&mut bit, size);
+            }
+            _ => {
+                self.next_seed(&mut bit, size / 2);
+                self.next_seed(&mut bit, size - size / 2);
+            }
+        }
+        bit
     }
 
     /// The list of seeds that did not fit the stream, found from the end: its entries, and where its count stands.
@@ -121,7 +178,7 @@ impl<'a> Block<'a> {
     }
 }
 
-/// The sizes of buckets in order, a word of the high bits at a time.
+/// The sizes of the buckets after a place, a word of the high bits at a time.
 struct Sizes<'a> {
     block: &'a Block<'a>,
     bucket: usize,
@@ -134,14 +191,14 @@ struct Sizes<'a> {
 }
 
 impl<'a> Sizes<'a> {
-    #[inline]
+    #[inline(always)]
     fn new(block: &'a Block<'a>, from: &Place) -> Self {
         let word_bit = from.high_bit & !7;
         let word = peek(block.high, word_bit) & u64::MAX << (from.high_bit & 7);
         Sizes { block, bucket: from.bucket, total: from.total, bit: from.high_bit, word, word_bit }
     }
 
-    #[inline]
+    #[inline(always)]
     fn next(&mut self) -> Result<usize, Damage> {
         while self.word == 0 {
             self.word_bit += u64::BITS as usize;
@@ -158,66 +215,6 @@ impl<'a> Sizes<'a> {
         let size = total.checked_sub(self.total).ok_or(Damage("a bucket size is negative"))?;
         (self.bucket, self.total, self.bit) = (self.bucket + 1, total, one + 1);
         Ok(size as usize)
-    }
-}
-
-/// Skips the seeds of buckets in order, from a word that is loaded anew when it runs low.
-struct Seeds<'a> {
-    block: &'a Block<'a>,
-    word_bit: usize,
-    word: u64,
-    used: u32,
-}
-
-impl<'a> Seeds<'a> {
-    /// Skipping one more code uses no more bits than are left of a word.
-    const MAX_USED: u32 = 32;
-
-    #[inline]
-    fn new(block: &'a Block<'a>, bit: usize) -> Self {
-        Seeds { block, word_bit: bit, word: peek(block.stream, bit), used: 0 }
-    }
-
-    #[inline]
-    fn bit(&self) -> usize {
-        self.word_bit + self.used as usize
-    }
-
-    #[inline(always)]
-    fn skip(&mut self, size: usize) {
-        /// Which bits of a quotient's length count for a bucket of so many keys: none where it has no code.
-        const QUOTIENT_MASK: [u32; SPLIT] =
-            [0, 0, u32::MAX, u32::MAX, u32::MAX, u32::MAX, u32::MAX, u32::MAX];
-        /// The length of a code without its quotient.
-        const REST: [u32; SPLIT] = [0, 0, 2, 3, 4, 5, 6, 8];
-        let ones = self.word.trailing_ones();
-        if size >= SPLIT || ones >= MARKER_ONES {
-            return self.skip_rare(size);
-        }
-        // Without a branch, because a fifth of all buckets have no code.
-        let bits = (ones & QUOTIENT_MASK[size]) + REST[size];
-        self.word >>= bits;
-        self.used += bits;
-        if self.used > Self::MAX_USED {
-            *self = Seeds::new(self.block, self.bit());
-        }
-    }
-
-    /// A bucket of two codes, or of one that is in the list.
-    #[inline(never)]
-    fn skip_rare(&mut self, size: usize) {
-        let mut bit = self.bit();
-        match size {
-            0 | 1 => {}
-            2..SPLIT => {
-                self.block.next_seed(&mut bit, size);
-            }
-            _ => {
-                self.block.next_seed(&mut bit, size / 2);
-                self.block.next_seed(&mut bit, size - size / 2);
-            }
-        }
-        *self = Seeds::new(self.block, bit);
     }
 }
 

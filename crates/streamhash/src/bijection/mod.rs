@@ -65,6 +65,10 @@ fn bucket_of(k0: u64) -> usize {
     (k0 >> (u64::BITS - BUCKETS.ilog2())) as usize
 }
 
+/// No block that is not overfull has as many keys: an average of 3072, and seven times its root.
+const TOO_MANY_KEYS: u32 = 4096;
+const _: () = assert!(BUCKETS as u32 * 3 + 7 * 56 < TOO_MANY_KEYS && 56 * 56 > BUCKETS * 3);
+
 /// How many low bits of a running total are kept apart, in a block of `keys` keys.
 fn low_bits(keys: u32) -> u32 {
     (keys / BUCKETS as u32).checked_ilog2().unwrap_or(0)
