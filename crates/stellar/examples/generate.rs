@@ -5,6 +5,7 @@ use std::{env, error::Error, fs::File, io::BufWriter};
 use icecore_ledger::Source;
 use icecore_stellar::source::{FramedFile, Generator, Packing, write_framed};
 
+#[allow(clippy::print_stdout)]
 fn main() -> Result<(), Box<dyn Error>> {
     let mut args = env::args().skip(1);
     let generator: Generator = args.next().as_deref().unwrap_or("gen:seed=7,ledgers=100").parse()?;

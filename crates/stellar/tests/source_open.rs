@@ -1,4 +1,5 @@
 //! What a user types opens the source that is meant.
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 mod sources;
 
