@@ -4,14 +4,16 @@
 use icecore_ledger::{Decoder, Error, LedgerRange, LedgerSeq, Source};
 use stellar_xdr::{LedgerCloseMeta, Limits, ReadXdr, WriteXdr};
 
-use crate::{NetworkId, PUBNET, Replayer, StellarDecoder, find_transaction, xdr};
+use crate::{NetworkId, PUBNET, Replayer, StellarDecoder, xdr};
 
 /// Decoding accepts what a full decoder accepts, and what it finds hangs together.
 pub fn decode_ledger(data: &[u8]) {
     let full = canonical::<LedgerCloseMeta>(data);
     let ledger = match StellarDecoder.decode(data) {
         Ok(ledger) => ledger,
-        Err(Error::Malformed { offset, .. }) if offset <= data.len() as u64 => return assert!(full != Some(true)),
+        Err(Error::Malformed { offset, .. }) if offset <= data.len() as u64 => {
+            return assert!(full != Some(true));
+        }
         Err(other) => panic!("{other:?}"),
     };
     assert!(full != Some(false), "accepted here, refused by the full decoder");
@@ -34,14 +36,14 @@ pub fn decode_event(data: &[u8]) {
 }
 
 /// Every transaction is found by each of its hashes, with parts that decode; and a replay has as many new ones.
-pub fn find_transactions(data: &[u8]) {
+pub fn find_transaction(data: &[u8]) {
     let network = NetworkId::of(PUBNET);
     let Ok(ledger) = StellarDecoder.decode(data) else {
-        assert!(find_transaction(data, &icecore_ledger::TxHash([0; 32]), &network).is_err());
+        assert!(crate::find_transaction(data, &icecore_ledger::TxHash([0; 32]), &network).is_err());
         return;
     };
     for hash in ledger.hashes().take(50) {
-        let found = find_transaction(data, &hash, &network).unwrap().unwrap();
+        let found = crate::find_transaction(data, &hash, &network).unwrap().unwrap();
         assert!(found.hash == hash || found.inner_hash == Some(hash));
         let same = &ledger.transactions[found.index as usize - 1];
         assert_eq!((same.hash, same.inner_hash), (found.hash, found.inner_hash));
@@ -96,7 +98,7 @@ mod tests {
     fn harnesses_hold() {
         let raw = |rng: &mut SplitMix64, i| ledger(rng, i % 3).to_xdr(Limits::none()).unwrap();
         try_all(40, decode_ledger, raw);
-        try_all(41, find_transactions, raw);
+        try_all(41, find_transaction, raw);
         try_all(300, decode_event, |rng, _| grow::<stellar_xdr::ContractEvent>(rng, 400, &[]));
     }
 }

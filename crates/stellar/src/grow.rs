@@ -7,10 +7,10 @@ use std::io::{self, Read};
 use icecore_testkit::SplitMix64;
 use stellar_xdr::{
     DependentTxCluster, Error, ExtensionPoint, FeeBumpTransactionInnerTx, GeneralizedTransactionSet, Hash,
-    InnerTransactionResultPair, LedgerCloseMeta, LedgerCloseMetaV0, LedgerCloseMetaV1, LedgerCloseMetaV2, Limited,
-    Limits, ParallelTxExecutionStage, ParallelTxsComponent, ReadXdr, TransactionEnvelope, TransactionPhase,
-    TransactionResultMeta, TransactionResultMetaV1, TransactionResultResult, TransactionSet, TransactionSetV1,
-    TxSetComponent, TxSetComponentTxsMaybeDiscountedFee, VecM, WriteXdr,
+    InnerTransactionResultPair, LedgerCloseMeta, LedgerCloseMetaV0, LedgerCloseMetaV1, LedgerCloseMetaV2,
+    Limited, Limits, ParallelTxExecutionStage, ParallelTxsComponent, ReadXdr, TransactionEnvelope,
+    TransactionPhase, TransactionResultMeta, TransactionResultMetaV1, TransactionResultResult,
+    TransactionSet, TransactionSetV1, TxSetComponent, TxSetComponentTxsMaybeDiscountedFee, VecM, WriteXdr,
 };
 
 /// Gives a decoder what was decided, and after that what it draws.
@@ -163,7 +163,8 @@ pub(crate) fn ledger(rng: &mut SplitMix64, version: u64) -> LedgerCloseMeta {
 /// opposite order of the transaction set.
 pub(crate) fn consistent(rng: &mut SplitMix64, version: u64, network: [u8; 32]) -> LedgerCloseMeta {
     let kinds = [0, 2, 5, 2, 5, 0];
-    let envelopes: Vec<TransactionEnvelope> = kinds.iter().map(|&kind| part(rng, 300, &[0, 0, 0, kind])).collect();
+    let envelopes: Vec<TransactionEnvelope> =
+        kinds.iter().map(|&kind| part(rng, 300, &[0, 0, 0, kind])).collect();
     let applied = envelopes.iter().rev().map(|envelope| {
         let mut tx: TransactionResultMetaV1 = part(rng, 300, &[0, 0, 0, 0]);
         tx.result.transaction_hash = Hash(envelope.hash(network).unwrap());
@@ -207,15 +208,25 @@ pub(crate) fn consistent(rng: &mut SplitMix64, version: u64, network: [u8; 32]) 
 /// A set with a phase of each kind.
 fn generalized(mut sequential: Vec<TransactionEnvelope>) -> GeneralizedTransactionSet {
     let parallel = sequential.split_off(sequential.len() / 2);
-    let clusters: Vec<_> = parallel.into_iter().map(|tx| DependentTxCluster(vec![tx].try_into().unwrap())).collect();
+    let clusters: Vec<_> =
+        parallel.into_iter().map(|tx| DependentTxCluster(vec![tx].try_into().unwrap())).collect();
     let stage = ParallelTxExecutionStage(clusters.try_into().unwrap());
-    let component = TxSetComponentTxsMaybeDiscountedFee { base_fee: Some(7), txs: sequential.try_into().unwrap() };
+    let component =
+        TxSetComponentTxsMaybeDiscountedFee { base_fee: Some(7), txs: sequential.try_into().unwrap() };
     let phases = vec![
-        TransactionPhase::V0(vec![TxSetComponent::TxsetCompTxsMaybeDiscountedFee(component)].try_into().unwrap()),
-        TransactionPhase::V1(ParallelTxsComponent { base_fee: None, execution_stages: vec![stage].try_into().unwrap() }),
+        TransactionPhase::V0(
+            vec![TxSetComponent::TxsetCompTxsMaybeDiscountedFee(component)].try_into().unwrap(),
+        ),
+        TransactionPhase::V1(ParallelTxsComponent {
+            base_fee: None,
+            execution_stages: vec![stage].try_into().unwrap(),
+        }),
     ];
     let previous_ledger_hash = Hash([9; 32]);
-    GeneralizedTransactionSet::V1(TransactionSetV1 { previous_ledger_hash, phases: phases.try_into().unwrap() })
+    GeneralizedTransactionSet::V1(TransactionSetV1 {
+        previous_ledger_hash,
+        phases: phases.try_into().unwrap(),
+    })
 }
 
 /// Changes, inserts, removes or repeats something small: most results are no longer valid, and some are.

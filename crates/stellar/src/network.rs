@@ -43,8 +43,8 @@ impl NetworkId {
     /// use icecore_stellar::{NetworkId, PASSPHRASES};
     ///
     /// let raw = std::fs::read("ledger.xdr")?;
-    /// let passphrase = PASSPHRASES.into_iter().find(|p| NetworkId::detect(&raw, &[NetworkId::of(p)]).unwrap().is_some());
-    /// # Ok::<(), std::io::Error>(())
+    /// let network = NetworkId::detect(&raw, &PASSPHRASES.map(NetworkId::of))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn detect(raw: &[u8], known: &[NetworkId]) -> Result<Option<NetworkId>> {
         let contents = Contents::read(raw)?;

@@ -188,7 +188,8 @@ mod tests {
     use crate::{STANDALONE, StellarDecoder, find_transaction, grow::consistent};
 
     fn base(network: NetworkId) -> Vec<Vec<u8>> {
-        let ledger = |i| consistent(&mut SplitMix64::new(i), i % 3, network.0).to_xdr(Limits::none()).unwrap();
+        let ledger =
+            |i| consistent(&mut SplitMix64::new(i), i % 3, network.0).to_xdr(Limits::none()).unwrap();
         (0..3).map(ledger).collect()
     }
 
@@ -244,8 +245,10 @@ mod tests {
         let base = base(NetworkId::of("its own"));
         let replayer = Replayer::new(base, range(2, 31), NetworkId::of(STANDALONE)).unwrap();
         let raw = all(&replayer, range(2, 31));
-        let hashes: HashSet<_> =
-            raw.iter().flat_map(|raw| StellarDecoder.decode(raw).unwrap().hashes().collect::<Vec<_>>()).collect();
+        let hashes: HashSet<_> = raw
+            .iter()
+            .flat_map(|raw| StellarDecoder.decode(raw).unwrap().hashes().collect::<Vec<_>>())
+            .collect();
         assert_eq!(hashes.len(), 30 * 8);
     }
 
@@ -270,7 +273,10 @@ mod tests {
     fn what_cannot_be_replayed_is_refused() {
         let network = NetworkId::of(STANDALONE);
         assert!(matches!(Replayer::new(Vec::new(), range(2, 3), network), Err(Error::Empty { .. })));
-        assert!(matches!(Replayer::new(vec![vec![0; 9]], range(2, 3), network), Err(Error::Malformed { .. })));
+        assert!(matches!(
+            Replayer::new(vec![vec![0; 9]], range(2, 3), network),
+            Err(Error::Malformed { .. })
+        ));
         let replayer = Replayer::new(base(network), range(5, 9), network).unwrap();
         for wanted in [range(4, 6), range(9, 10), range(20, 21)] {
             assert!(matches!(replayer.stream(wanted), Err(Error::OutOfRange { .. })));

@@ -232,7 +232,8 @@ mod tests {
                     let found = find_transaction(&raw, &wanted, &network).unwrap().unwrap();
                     assert_eq!((found.index, found.hash, found.inner_hash), (index, tx.hash, tx.inner_hash));
                     assert_eq!((found.seq, found.closed_at), (decoded.seq, decoded.closed_at));
-                    let envelope = TransactionEnvelope::from_xdr(found.envelope.unwrap(), Limits::none()).unwrap();
+                    let envelope =
+                        TransactionEnvelope::from_xdr(found.envelope.unwrap(), Limits::none()).unwrap();
                     assert_eq!(envelope.hash(network.0).unwrap(), tx.hash.0);
                     TransactionResult::from_xdr(found.result, Limits::none()).unwrap();
                     TransactionMeta::from_xdr(found.meta, Limits::none()).unwrap();
@@ -242,8 +243,7 @@ mod tests {
             let found = find_transaction(&raw, &decoded.transactions[3].hash, &other).unwrap().unwrap();
             assert_eq!((found.index, found.envelope), (4, None));
             assert_eq!(find_transaction(&raw, &TxHash([1; 32]), &network).unwrap(), None);
-            let known = PASSPHRASES.map(NetworkId::of);
-            assert_eq!(NetworkId::detect(&raw, &known).unwrap(), Some(network));
+            assert_eq!(NetworkId::detect(&raw, &PASSPHRASES.map(NetworkId::of)).unwrap(), Some(network));
             assert_eq!(NetworkId::detect(&raw, &[other]).unwrap(), None);
         }
     }

@@ -3,7 +3,9 @@
 mod common;
 
 use icecore_ledger::{Decoded, Decoder, LedgerSeq};
-use icecore_stellar::{StellarDecoder, xdr};
+use icecore_stellar::{
+    LOAD_TEST, NetworkId, PASSPHRASES, PUBNET, STANDALONE, StellarDecoder, TESTNET, find_transaction, xdr,
+};
 use icecore_testkit::golden::LEDGER_FACTS;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -77,4 +79,27 @@ fn every_fact_of_the_real_ledgers_is_met() {
         met += 1;
     }
     println!("{met} real ledgers checked");
+}
+
+#[test]
+fn transactions_of_real_ledgers_are_found_with_their_envelopes() {
+    let networks = [
+        ("FCD285FF--53312000.xdr.zst", PUBNET),
+        ("lake-small/FFFFFC18--999.xdr.zst", TESTNET),
+        ("load-ledgers-p23.xdr.zst", LOAD_TEST),
+        ("load-ledgers-p25.xdr.zst", STANDALONE),
+    ];
+    for (file, passphrase) in networks {
+        let Some(raw) = common::ledgers_of(file).pop() else { continue };
+        let (decoded, network) = (StellarDecoder.decode(&raw).unwrap(), NetworkId::of(passphrase));
+        assert_eq!(NetworkId::detect(&raw, &PASSPHRASES.map(NetworkId::of)).unwrap(), Some(network));
+        for (tx, index) in decoded.transactions.iter().zip(1..) {
+            let found = find_transaction(&raw, &tx.hash, &network).unwrap().unwrap();
+            assert_eq!((found.index, found.hash, found.inner_hash), (index, tx.hash, tx.inner_hash));
+            assert!(found.envelope.is_some());
+            for inner in tx.inner_hash {
+                assert_eq!(find_transaction(&raw, &inner, &network).unwrap(), Some(found));
+            }
+        }
+    }
 }

@@ -3,8 +3,8 @@
 use icecore_ledger::{Decoded, Decoder, Error};
 use icecore_testkit::SplitMix64;
 use stellar_xdr::{
-    ContractEvent, ContractEventBody, LedgerCloseMeta, LedgerHeaderHistoryEntry, Limits, ReadXdr, TransactionEventStage,
-    TransactionMeta, TransactionResultPair, TransactionResultResult, WriteXdr,
+    ContractEvent, ContractEventBody, LedgerCloseMeta, LedgerHeaderHistoryEntry, Limits, ReadXdr,
+    TransactionEventStage, TransactionMeta, TransactionResultPair, TransactionResultResult, WriteXdr,
 };
 
 use super::StellarDecoder;
@@ -38,25 +38,29 @@ fn xdr_of(value: &impl WriteXdr) -> Vec<u8> {
     value.to_xdr(Limits::none()).unwrap()
 }
 
-fn parts(ledger: &LedgerCloseMeta) -> (&LedgerHeaderHistoryEntry, Vec<(&TransactionResultPair, &TransactionMeta)>) {
+fn parts(
+    ledger: &LedgerCloseMeta,
+) -> (&LedgerHeaderHistoryEntry, Vec<(&TransactionResultPair, &TransactionMeta)>) {
     match ledger {
-        LedgerCloseMeta::V0(l) => {
-            (&l.ledger_header, l.tx_processing.iter().map(|tx| (&tx.result, &tx.tx_apply_processing)).collect())
-        }
-        LedgerCloseMeta::V1(l) => {
-            (&l.ledger_header, l.tx_processing.iter().map(|tx| (&tx.result, &tx.tx_apply_processing)).collect())
-        }
-        LedgerCloseMeta::V2(l) => {
-            (&l.ledger_header, l.tx_processing.iter().map(|tx| (&tx.result, &tx.tx_apply_processing)).collect())
-        }
+        LedgerCloseMeta::V0(l) => (
+            &l.ledger_header,
+            l.tx_processing.iter().map(|tx| (&tx.result, &tx.tx_apply_processing)).collect(),
+        ),
+        LedgerCloseMeta::V1(l) => (
+            &l.ledger_header,
+            l.tx_processing.iter().map(|tx| (&tx.result, &tx.tx_apply_processing)).collect(),
+        ),
+        LedgerCloseMeta::V2(l) => (
+            &l.ledger_header,
+            l.tx_processing.iter().map(|tx| (&tx.result, &tx.tx_apply_processing)).collect(),
+        ),
     }
 }
 
 fn hashes(pair: &TransactionResultPair) -> (Hash, Option<Hash>) {
     let inner = match &pair.result.result {
-        TransactionResultResult::TxFeeBumpInnerSuccess(inner) | TransactionResultResult::TxFeeBumpInnerFailed(inner) => {
-            Some(inner.transaction_hash.0)
-        }
+        TransactionResultResult::TxFeeBumpInnerSuccess(inner)
+        | TransactionResultResult::TxFeeBumpInnerFailed(inner) => Some(inner.transaction_hash.0),
         _ => None,
     };
     (pair.transaction_hash.0, inner)
@@ -64,7 +68,9 @@ fn hashes(pair: &TransactionResultPair) -> (Hash, Option<Hash>) {
 
 fn by_operation(meta: &TransactionMeta) -> Vec<Vec<&ContractEvent>> {
     match meta {
-        TransactionMeta::V3(meta) => meta.soroban_meta.iter().map(|meta| meta.events.iter().collect()).collect(),
+        TransactionMeta::V3(meta) => {
+            meta.soroban_meta.iter().map(|meta| meta.events.iter().collect()).collect()
+        }
         TransactionMeta::V4(meta) => meta.operations.iter().map(|op| op.events.iter().collect()).collect(),
         _ => Vec::new(),
     }
@@ -93,7 +99,9 @@ fn plain(ledger: &LedgerCloseMeta) -> Plain {
         });
     };
     let ledger_wide = |stage| {
-        let events = processed.iter().flat_map(move |(pair, meta)| at_stage(meta, stage).into_iter().map(move |e| (*pair, e)));
+        let events = processed
+            .iter()
+            .flat_map(move |(pair, meta)| at_stage(meta, stage).into_iter().map(move |e| (*pair, e)));
         events.zip(0..)
     };
     for ((pair, event), i) in ledger_wide(TransactionEventStage::BeforeAllTxs) {
@@ -103,7 +111,9 @@ fn plain(ledger: &LedgerCloseMeta) -> Plain {
         for (operation, events) in (0..).zip(by_operation(meta)) {
             (0..).zip(events).for_each(|(i, event)| emit(pair, (tx, operation, i), event));
         }
-        (0..).zip(at_stage(meta, TransactionEventStage::AfterTx)).for_each(|(i, event)| emit(pair, (tx, 4095, i), event));
+        (0..)
+            .zip(at_stage(meta, TransactionEventStage::AfterTx))
+            .for_each(|(i, event)| emit(pair, (tx, 4095, i), event));
     }
     for ((pair, event), i) in ledger_wide(TransactionEventStage::AfterAllTxs) {
         emit(pair, (1_048_575, 0, i), event);
@@ -127,7 +137,11 @@ fn owned(ledger: &Decoded<'_>) -> Plain {
     Plain {
         seq: ledger.seq.0,
         closed_at: ledger.closed_at,
-        transactions: ledger.transactions.iter().map(|tx| (tx.hash.0, tx.inner_hash.map(|hash| hash.0))).collect(),
+        transactions: ledger
+            .transactions
+            .iter()
+            .map(|tx| (tx.hash.0, tx.inner_hash.map(|hash| hash.0)))
+            .collect(),
         events: ledger.events.iter().map(event).collect(),
     }
 }
@@ -162,7 +176,8 @@ fn ledgers_of_every_version_agree() {
         assert!(agree(&raw));
         let ledger = StellarDecoder.decode(&raw).unwrap();
         events += ledger.events.len();
-        wide += ledger.events.iter().filter(|event| event.tx_index == 0 || event.tx_index == 1_048_575).count();
+        wide +=
+            ledger.events.iter().filter(|event| event.tx_index == 0 || event.tx_index == 1_048_575).count();
         fee_bumps += ledger.transactions.iter().filter(|tx| tx.inner_hash.is_some()).count();
         for _ in 0..10 {
             let mut changed = raw.clone();
@@ -170,7 +185,9 @@ fn ledgers_of_every_version_agree() {
             changed_but_valid += usize::from(agree(&changed));
         }
     }
-    println!("{events} events, {wide} ledger-wide; {fee_bumps} fee-bumps; {changed_but_valid} changed but valid");
+    println!(
+        "{events} events, {wide} ledger-wide; {fee_bumps} fee-bumps; {changed_but_valid} changed but valid"
+    );
     assert!(events > 100 && wide > 20 && fee_bumps > 20 && changed_but_valid > 100);
 }
 
