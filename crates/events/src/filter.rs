@@ -17,15 +17,14 @@ pub struct Position {
 }
 
 impl Position {
-    /// Before every event of a ledger but one at the very position 0, 0, 0: where a descending search that is done with
-    /// the ledger resumes.
-    pub fn before(ledger: LedgerSeq) -> Self {
-        Position { ledger, tx_index: 0, op_index: 0, event_index: 0 }
-    }
-
-    /// After every event of a ledger: where an ascending search that is done with the ledger resumes.
-    pub fn after(ledger: LedgerSeq) -> Self {
-        Position { ledger, tx_index: u32::MAX, op_index: u32::MAX, event_index: u32::MAX }
+    /// Where a search that is done with a ledger resumes: after all its events, in the order of the search. So a page
+    /// without matches still gets ahead.
+    pub fn past(ledger: LedgerSeq, order: Order) -> Self {
+        let index = match order {
+            Order::Ascending => u32::MAX,
+            Order::Descending => 0,
+        };
+        Position { ledger, tx_index: index, op_index: index, event_index: index }
     }
 }
 

@@ -101,6 +101,9 @@ impl LedgerCounts {
 
     /// Adds the next ledger.
     pub(crate) fn push(&mut self, events: usize) -> Result<()> {
+        if self.ledgers() == u32::MAX {
+            return Err(Error::TooLarge { what: "the ledgers of a chunk", size: 1 << 32 });
+        }
         let total = u64::from(self.events()).saturating_add(events as u64);
         // 2^32-1 events have the ids 0 to 2^32-2.
         let total = u32::try_from(total)
@@ -186,4 +189,84 @@ pub(crate) fn check_ascending(ledger: LedgerSeq, positions: impl Iterator<Item =
         last = Some(position);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn decode(bytes: &[u8], items: u32) -> Result<LedgerCounts> {
+        LedgerCounts::decode(Path::new("p"), bytes, items)
+    }
+
+    fn counts(first: u32, events: &[usize]) -> LedgerCounts {
+        let mut counts = LedgerCounts::new(LedgerSeq(first));
+        events.iter().for_each(|&events| counts.push(events).unwrap());
+        counts
+    }
+
+    #[test]
+    fn app_data_is_as_drawn() {
+        let bytes = counts(0x0102_0304, &[2, 0, 1]).encode();
+        assert_eq!(bytes, [1, 1, 2, 3, 4, 0, 0, 0, 3, 0, 0, 0, 2, 0, 0, 0, 2, 0, 0, 0, 3]);
+        assert_eq!(decode(&bytes, 3).unwrap(), counts(0x0102_0304, &[2, 0, 1]));
+    }
+
+    #[test]
+    fn app_data_that_contradicts_itself_is_refused() {
+        let good = counts(7, &[2, 0, 1]).encode();
+        let corrupt = |bytes: &[u8], items| matches!(decode(bytes, items), Err(Error::Corrupt { .. }));
+        for cut in 0..good.len() {
+            assert!(corrupt(&good[..cut], 3), "{cut}");
+        }
+        assert!(corrupt(&[&good[..], &[0]].concat(), 3));
+        assert!(corrupt(&good, 2) && corrupt(&good, 4));
+        assert!(corrupt(&counts(7, &[]).encode(), 1));
+        let put = |at: usize, byte| {
+            let mut bytes = good.clone();
+            bytes[at] = byte;
+            bytes
+        };
+        assert!(matches!(decode(&put(0, 2), 3), Err(Error::Version { version: 2, .. })));
+        assert!(corrupt(&put(8, 4), 3), "one ledger too many");
+        assert!(corrupt(&put(12, 4), 3), "counts that decrease");
+        assert!(corrupt(&put(5, 255), 3), "a promise of 2^32 ledgers");
+        let last = counts(u32::MAX - 1, &[1, 1]).encode();
+        assert_eq!(decode(&last, 2).unwrap().last(), Some(LedgerSeq(u32::MAX)));
+        let beyond = counts(u32::MAX - 1, &[1, 1, 1]).encode();
+        assert!(corrupt(&beyond, 3));
+    }
+
+    #[test]
+    fn ids_fit_32_bits() {
+        let mut full = counts(2, &[u32::MAX as usize - 1]);
+        assert!(matches!(full.push(2), Err(Error::TooLarge { size: 0x1_0000_0000, .. })));
+        full.push(1).unwrap();
+        assert!(matches!(full.push(usize::MAX), Err(Error::TooLarge { .. })));
+        assert_eq!(full.ledger_of(u32::MAX - 1), Some(LedgerSeq(3)));
+        assert_eq!(full.ledger_of(u32::MAX), None);
+    }
+
+    proptest! {
+        #[test]
+        fn ledgers_and_ids_find_one_another(first in 0u32..50, events in prop::collection::vec(0usize..4, 0..20)) {
+            let counts = counts(first, &events);
+            let mut owners = Vec::new();
+            for (seq, &events) in (first..).map(LedgerSeq).zip(&events) {
+                let start = owners.len() as u32;
+                owners.extend(std::iter::repeat_n(seq, events));
+                prop_assert_eq!(counts.ids_of(seq), Some(start..owners.len() as u32));
+            }
+            prop_assert_eq!(counts.events() as usize, owners.len());
+            for id in 0..owners.len() + 2 {
+                prop_assert_eq!(counts.ledger_of(id as u32), owners.get(id).copied());
+            }
+            for seq in (0..80).chain([u32::MAX]).map(LedgerSeq) {
+                prop_assert_eq!(counts.ids_from(seq) as usize, owners.partition_point(|&owner| owner < seq));
+                prop_assert_eq!(counts.ids_through(seq) as usize, owners.partition_point(|&owner| owner <= seq));
+            }
+        }
+    }
 }

@@ -48,7 +48,7 @@ impl Options {
 
     /// How many threads encode. 1, the default, starts none.
     pub fn concurrency(mut self, threads: usize) -> Self {
-        self.concurrency = threads;
+        self.concurrency = threads.max(1);
         self
     }
 
@@ -110,7 +110,7 @@ impl ChunkEventsWriter {
     /// Begins the files of a chunk whose first ledger is `first`.
     ///
     /// # Errors
-    /// [`Error::is_retryable`] tells; the disk's `Exists` where one of the three names is taken and may not be replaced.
+    /// Those of the disk; its `Exists` where one of the three names is taken and may not be replaced.
     pub fn create(
         disk: &Arc<dyn Disk>,
         paths: &EventPaths,

@@ -98,6 +98,28 @@ fn a_dropped_writer_leaves_nothing() {
 }
 
 #[test]
+fn the_first_error_sticks() {
+    let disk = FaultyDisk::new();
+    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    let mut writer = ChunkEventsWriter::create(&shared, &paths(), FIRST, Options::new()).unwrap();
+    disk.fail_at(disk.operations(), Fault::DiskFull);
+    let mut rng = icecore_testkit::SplitMix64::new(1);
+    let failed = (0..10_000).find_map(|i| {
+        let body: Vec<u8> = (0..1000).flat_map(|_| rng.key()).collect();
+        let fields = Default::default();
+        let tx_hash = icecore_ledger::TxHash([0; 32]);
+        let event = Event { tx_hash, tx_index: 1, op_index: 0, event_index: 0, body: &body, fields };
+        writer.push_ledger(LedgerSeq(FIRST.0 + i), 0, &[event]).err().map(|e| (i, e))
+    });
+    let (at, first) = failed.unwrap();
+    assert!(matches!(first, Error::Packfile(icecore_packfile::Error::Io(_))), "{first:?}");
+    let again = writer.push_ledger(LedgerSeq(FIRST.0 + at + 1), 0, &[]).unwrap_err();
+    assert_eq!(again.to_string(), first.to_string());
+    assert_eq!(writer.finish().unwrap_err().to_string(), first.to_string());
+    assert_eq!(disk.paths(), Vec::<PathBuf>::new());
+}
+
+#[test]
 fn existing_files_are_left_alone_or_replaced() {
     let (old, new) = (ledgers(1, 4, 20), ledgers(2, 4, 20));
     for taken in paths().each() {
