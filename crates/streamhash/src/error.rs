@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::{io, path::PathBuf, sync::Arc};
 
 /// Everything that can go wrong with an index, told apart by what a caller can do about it.
 ///
@@ -110,6 +110,12 @@ pub enum Error {
     /// The caller's progress function asked to stop.
     #[error("the build was cancelled; nothing was written")]
     Cancelled,
+    /// The system gave no thread to a worker.
+    #[error("cannot start a worker thread: {source}; ask for fewer workers")]
+    Thread {
+        /// The system's answer.
+        source: Arc<io::Error>,
+    },
     /// A worker thread panicked: a bug in this crate.
     #[error("a worker panicked while solving block {block}; please report this")]
     WorkerPanicked {

@@ -17,7 +17,7 @@ use std::{
     mem,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    thread::JoinHandle,
+    thread::{self, JoinHandle},
 };
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -28,6 +28,9 @@ use crate::{Error, Result, algorithm::Solver, format::Header, key::Entry};
 
 /// Tasks per worker: one being solved, one ready, one waiting for its turn.
 const TASKS_PER_WORKER: usize = 3;
+
+/// More workers than this only take memory.
+const MAX_WORKERS: usize = 1024;
 
 /// A block on its way.
 #[derive(Default)]
@@ -84,13 +87,13 @@ enum Solving {
 }
 
 impl Blocks {
-    pub(super) fn new(header: &Header, sink: Sink, workers: usize) -> Self {
+    pub(super) fn new(header: &Header, sink: Sink, workers: usize) -> Result<Self> {
         let limits = Limits { max_block_keys: header.max_block_keys(), entry_bytes: header.entry_bytes() };
         let solving = match workers {
             0 | 1 => Solving::Here { solver: Box::new(Solver::new(header)), sink: Box::new(sink) },
-            _ => Solving::Pool(Pool::start(header, limits, sink, workers)),
+            _ => Solving::Pool(Pool::start(header, limits, sink, workers.min(MAX_WORKERS))?),
         };
-        Blocks { limits, next: 0, task: Task::default(), solving }
+        Ok(Blocks { limits, next: 0, task: Task::default(), solving })
     }
 
     /// The block whose entries are to come.
@@ -163,23 +166,25 @@ struct Pool {
 }
 
 impl Pool {
-    fn start(header: &Header, limits: Limits, sink: Sink, workers: usize) -> Self {
+    fn start(header: &Header, limits: Limits, sink: Sink, workers: usize) -> Result<Self> {
         let order = Order { next: 0, waiting: BTreeMap::new(), sink: Some(sink), failed: None };
         let order = Arc::new(Mutex::new(order));
-        let tasks = workers.saturating_mul(TASKS_PER_WORKER);
+        let tasks = workers * TASKS_PER_WORKER;
         let (filled, to_solve) = bounded::<Task>(tasks);
         let (give_back, idle) = bounded::<Task>(tasks);
         for _ in 1..tasks {
             // The caller holds one task already; the channel has room for all.
             let _ = give_back.send(Task::default());
         }
-        let thread = |_| {
-            let (order, to_solve, give_back) = (Arc::clone(&order), to_solve.clone(), give_back.clone());
+        let mut pool = Pool { order, filled: Some(filled), idle, threads: Vec::with_capacity(workers) };
+        for _ in 0..workers {
+            let (order, to_solve, give_back) = (Arc::clone(&pool.order), to_solve.clone(), give_back.clone());
             let solver = Solver::new(header);
-            std::thread::spawn(move || work(solver, &limits, &order, &to_solve, &give_back))
-        };
-        let threads = (0..workers).map(thread).collect();
-        Pool { order, filled: Some(filled), idle, threads }
+            let thread = thread::Builder::new().name("streamhash".to_owned());
+            let thread = thread.spawn(move || work(solver, &limits, &order, &to_solve, &give_back));
+            pool.threads.push(thread.map_err(|source| Error::Thread { source: Arc::new(source) })?);
+        }
+        Ok(pool)
     }
 
     /// Sends a filled task and waits for an idle one.
@@ -215,6 +220,8 @@ impl Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
+        // Whoever drops a build does not want the blocks that are still under way.
+        lock(&self.order).failed.get_or_insert(Error::Cancelled);
         self.join();
     }
 }

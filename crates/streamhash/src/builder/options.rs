@@ -79,7 +79,7 @@ impl Options {
         self
     }
 
-    /// How many threads solve blocks. With one (or 0) it is the caller's own.
+    /// How many threads solve blocks, at most 1024. With one (or 0) it is the caller's own.
     pub fn workers(mut self, count: usize) -> Self {
         self.workers = count;
         self
@@ -92,7 +92,7 @@ impl Options {
     }
 
     /// Memory for an unsorted build's keys; what does not fit goes to a nameless file beside the index. It is raised
-    /// where it is less than a partition and a small buffer for each of them need (88 MB for ten thousand million
+    /// where it is less than a partition and a small buffer for each of them need (63 MB for ten thousand million
     /// keys), and does not count 14 bytes per block and a few blocks per worker.
     pub fn memory_bytes(mut self, bytes: usize) -> Self {
         self.memory_bytes = bytes;

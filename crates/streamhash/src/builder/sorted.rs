@@ -36,7 +36,7 @@ impl SortedBuilder {
     /// Begins an index of `key_count` keys that will be called `path`.
     ///
     /// # Errors
-    /// [`Error::Option`], and those of the disk.
+    /// [`Error::Option`], [`Error::Thread`], and those of the disk.
     pub fn create(path: impl AsRef<Path>, key_count: u64, options: Options) -> Result<Self> {
         Self::create_on(&(Arc::new(RealDisk) as Arc<dyn Disk>), path, key_count, options)
     }
@@ -44,7 +44,7 @@ impl SortedBuilder {
     /// [`create`](SortedBuilder::create) on a disk of the caller's choice.
     ///
     /// # Errors
-    /// [`Error::Option`], and those of the disk.
+    /// [`Error::Option`], [`Error::Thread`], and those of the disk.
     pub fn create_on(
         disk: &Arc<dyn Disk>,
         path: impl AsRef<Path>,
@@ -53,7 +53,7 @@ impl SortedBuilder {
     ) -> Result<Self> {
         let intake = Intake::new(key_count, &options)?;
         let sink = Sink::create(disk, path.as_ref(), intake.header, &options)?;
-        let blocks = Blocks::new(&intake.header, sink, options.workers);
+        let blocks = Blocks::new(&intake.header, sink, options.workers)?;
         Ok(SortedBuilder { intake, blocks, in_block: 0, failed: None })
     }
 

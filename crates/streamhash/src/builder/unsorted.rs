@@ -47,7 +47,7 @@ impl UnsortedBuilder {
     /// Begins an index of `key_count` keys that will be called `path`.
     ///
     /// # Errors
-    /// [`Error::Option`], and those of the disk.
+    /// [`Error::Option`], [`Error::Thread`], and those of the disk.
     pub fn create(path: impl AsRef<Path>, key_count: u64, options: Options) -> Result<Self> {
         Self::create_on(&(Arc::new(RealDisk) as Arc<dyn Disk>), path, key_count, options)
     }
@@ -55,7 +55,7 @@ impl UnsortedBuilder {
     /// [`create`](UnsortedBuilder::create) on a disk of the caller's choice.
     ///
     /// # Errors
-    /// [`Error::Option`], and those of the disk.
+    /// [`Error::Option`], [`Error::Thread`], and those of the disk.
     pub fn create_on(
         disk: &Arc<dyn Disk>,
         path: impl AsRef<Path>,
@@ -68,7 +68,7 @@ impl UnsortedBuilder {
         Ok(UnsortedBuilder {
             partitions: Partitions::new(disk, path, &intake.header, options.memory_bytes),
             block_keys: vec![0; intake.header.blocks as usize],
-            blocks: Blocks::new(&intake.header, sink, options.workers),
+            blocks: Blocks::new(&intake.header, sink, options.workers)?,
             intake,
             failed: None,
         })
