@@ -1,6 +1,8 @@
 use icecore_ledger::{Error, Result};
 use serde::Serialize;
-use stellar_xdr::{ContractEvent, LedgerCloseMeta, Limits, ReadXdr, TransactionEnvelope, TransactionMeta, TransactionResult};
+use stellar_xdr::{
+    ContractEvent, LedgerCloseMeta, Limits, ReadXdr, TransactionEnvelope, TransactionMeta, TransactionResult,
+};
 
 use crate::xdr::{self, Xdr, walk};
 
@@ -33,7 +35,8 @@ pub enum XdrKind {
 /// deeper than any network accepts.
 pub fn to_json(kind: XdrKind, xdr: &[u8]) -> Result<serde_json::Value> {
     if xdr.len() > MAX_JSON_XDR_BYTES {
-        let why = format!("{} bytes are too many to show as JSON: at most {MAX_JSON_XDR_BYTES} are", xdr.len());
+        let why =
+            format!("{} bytes are too many to show as JSON: at most {MAX_JSON_XDR_BYTES} are", xdr.len());
         return Err(Error::Malformed { what: kind.name(), offset: 0, why });
     }
     // The walk refuses damage before anything is allocated for it, and says where it is.
@@ -58,7 +61,8 @@ pub fn to_json(kind: XdrKind, xdr: &[u8]) -> Result<serde_json::Value> {
 
 fn convert<T: ReadXdr + Serialize>(kind: XdrKind, xdr: &[u8]) -> Result<serde_json::Value> {
     let malformed = |why: String| Error::Malformed { what: kind.name(), offset: 0, why };
-    let value = T::from_xdr(xdr, Limits { depth: MAX_DEPTH, len: xdr.len() }).map_err(|e| malformed(e.to_string()))?;
+    let value = T::from_xdr(xdr, Limits { depth: MAX_DEPTH, len: xdr.len() })
+        .map_err(|e| malformed(e.to_string()))?;
     serde_json::to_value(value).map_err(|e| malformed(e.to_string()))
 }
 
@@ -96,7 +100,9 @@ mod tests {
         for (kind, xdr) in values {
             assert!(to_json(kind, &xdr).unwrap().is_object());
             for damaged in [&xdr[..xdr.len() - 4], &[&xdr[..], &[0; 4]].concat()] {
-                assert!(matches!(to_json(kind, damaged), Err(Error::Malformed { what, .. }) if what == kind.name()));
+                assert!(
+                    matches!(to_json(kind, damaged), Err(Error::Malformed { what, .. }) if what == kind.name())
+                );
             }
         }
     }
@@ -109,7 +115,9 @@ mod tests {
             body.data = data;
             event.to_xdr(Limits::none()).unwrap()
         };
-        let nested = |depth| (0..depth).fold(ScVal::Void, |inner, _| ScVal::Vec(Some(ScVec(vec![inner].try_into().unwrap()))));
+        let nested = |depth| {
+            (0..depth).fold(ScVal::Void, |inner, _| ScVal::Vec(Some(ScVec(vec![inner].try_into().unwrap()))))
+        };
         assert!(to_json(XdrKind::Event, &event(nested(90))).is_ok());
         assert!(to_json(XdrKind::Event, &event(nested(300))).is_err());
         let long = event(ScVal::Bytes(vec![0; MAX_JSON_XDR_BYTES].try_into().unwrap()));
