@@ -7,117 +7,45 @@
 use std::ops::Range;
 
 use icecore_ledger::LedgerSeq;
-use sha2::{Digest, Sha256};
+use sha2::Digest;
 
 use super::{
-    GENERATED_PASSPHRASE, Spec,
-    out::{Draw, Out},
+    Spec,
+    out::{Draw, Out, kind},
+    tx_set::TxSet,
+    values::*,
+    world::{ASSETS, World},
 };
-
-/// Kinds of draws, so that an account and a contract of the same number differ.
-mod kind {
-    pub(super) const ACCOUNT: u64 = 1;
-    pub(super) const CONTRACT: u64 = 2;
-    pub(super) const ASSET: u64 = 3;
-    pub(super) const HEADER: u64 = 4;
-    pub(super) const LEDGER: u64 = 5;
-}
-
-mod scval {
-    pub(super) const VOID: u32 = 1;
-    pub(super) const U64: u32 = 5;
-    pub(super) const I128: u32 = 10;
-    pub(super) const STRING: u32 = 14;
-    pub(super) const SYMBOL: u32 = 15;
-    pub(super) const VEC: u32 = 16;
-    pub(super) const ADDRESS: u32 = 18;
-}
 
 const ENVELOPE_TX: u32 = 2;
 const ENVELOPE_FEE_BUMP: u32 = 5;
 const PAYMENT: u32 = 1;
 const INVOKE_HOST_FUNCTION: u32 = 24;
 const ENTRY_ACCOUNT: u32 = 0;
-const ENTRY_CONTRACT_DATA: u32 = 6;
 const CHANGE_STATE: u32 = 3;
 const CHANGE_UPDATED: u32 = 1;
 
 /// When ledger 0 would have closed, in seconds since 1970; one follows every five seconds.
 const EPOCH: u64 = 1_600_000_000;
 const SECONDS_PER_LEDGER: u64 = 5;
-const BASE_FEE: u64 = 100;
+pub(super) const BASE_FEE: u64 = 100;
 /// Fits any ledger's transactions into the lower bits of an account's sequence number.
 const SEQ_NUM_BITS: u32 = 20;
 const _: () = assert!(super::MAX_TXS < 1 << SEQ_NUM_BITS);
 
-const ASSETS: u64 = 16;
 /// What contracts do.
 const FUNCTIONS: [&[u8]; 4] = [b"transfer", b"swap", b"deposit", b"harvest_rewards"];
 
-/// What is the same in all ledgers of a generator.
-#[derive(Clone, Debug)]
-pub(super) struct World {
-    /// Knows the network already.
-    hasher: Sha256,
-    assets: Vec<Asset>,
-}
-
-#[derive(Clone, Debug)]
-struct Asset {
-    /// `None` for the native one.
-    credit: Option<([u8; 4], [u8; 32])>,
-    /// As it appears in topics.
-    name: String,
-}
-
-impl World {
-    pub(super) fn new(spec: &Spec) -> Self {
-        let credit = |number: u64| {
-            let mut draw = Draw::of(spec.seed, kind::ASSET, number);
-            let code = draw.array::<4>().map(|byte| b'A' + byte % 26);
-            let issuer = draw.array();
-            let name =
-                format!("{}:{}", code.map(char::from).iter().collect::<String>(), account_text(&issuer));
-            Asset { credit: Some((code, issuer)), name }
-        };
-        let native = Asset { credit: None, name: "native".to_owned() };
-        let assets = std::iter::once(native).chain((1..ASSETS).map(credit)).collect();
-        let hasher = Sha256::new_with_prefix(Sha256::digest(GENERATED_PASSPHRASE));
-        World { hasher, assets }
-    }
-}
-
-/// An account in the form for people: base 32 over a version byte, the key and a CRC-16.
-fn account_text(key: &[u8; 32]) -> String {
-    const VERSION: u8 = 6 << 3;
-    let mut bytes = vec![VERSION];
-    bytes.extend_from_slice(key);
-    let crc = bytes.iter().fold(0u16, |crc, byte| {
-        (0..8).fold(
-            crc ^ u16::from(*byte) << 8,
-            |crc, _| if crc >> 15 == 1 { crc << 1 ^ 0x1021 } else { crc << 1 },
-        )
-    });
-    bytes.extend_from_slice(&crc.to_le_bytes());
-    let digits = bytes.chunks_exact(5).flat_map(|five| {
-        let bits = five.iter().fold(0u64, |bits, byte| bits << 8 | u64::from(*byte));
-        (0..8)
-            .rev()
-            .map(move |digit| b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"[(bits >> (5 * digit) & 31) as usize])
-    });
-    digits.map(char::from).collect()
-}
-
 /// A transaction as drawn.
-struct Tx {
-    hash: [u8; 32],
+pub(super) struct Tx {
+    pub(super) hash: [u8; 32],
     /// The hash of the transaction inside a fee-bump.
     inner: Option<[u8; 32]>,
     /// Where its envelope is.
-    envelope: Range<usize>,
+    pub(super) envelope: Range<usize>,
     /// The account that pays the fee.
     payer: [u8; 32],
-    source: [u8; 32],
+    pub(super) source: [u8; 32],
     action: Action,
     seq_num: u64,
     fee: u64,
@@ -126,14 +54,7 @@ struct Tx {
 #[derive(Clone, Copy)]
 enum Action {
     Pay { to: [u8; 32], asset: usize, amount: u64 },
-    Call { contract: u64, function: &'static [u8] },
-}
-
-/// A topic or an address.
-#[derive(Clone, Copy)]
-enum Holder {
-    Account([u8; 32]),
-    Contract([u8; 32]),
+    Call { number: u64, contract: [u8; 32], function: &'static [u8] },
 }
 
 /// Makes one ledger after the other in the same memory.
@@ -235,18 +156,15 @@ impl<'a> Maker<'a> {
             let asset = self.draw.skewed(ASSETS) as usize;
             return Action::Pay { to: self.account(), asset, amount: self.draw.below(1 << 40) };
         }
-        let contract = self.draw.skewed(self.spec.contracts);
-        Action::Call { contract, function: FUNCTIONS[self.draw.below(4) as usize] }
+        let number = self.draw.skewed(self.spec.contracts);
+        let function = FUNCTIONS[self.draw.below(FUNCTIONS.len() as u64) as usize];
+        Action::Call { number, contract: self.contract(number), function }
     }
 
     /// An envelope that is no fee-bump, with its signature; gives its hash.
     fn signed_tx(&mut self, source: &[u8; 32], seq_num: u64, fee: u64, action: Action) -> [u8; 32] {
         let start = self.envelopes.0.len();
         let nonce = self.draw.next();
-        let contract = match action {
-            Action::Pay { .. } => [0; 32],
-            Action::Call { contract, .. } => self.contract(contract),
-        };
         let out = &mut self.envelopes;
         out.words([ENVELOPE_TX, 0]);
         out.bytes(source);
@@ -270,7 +188,7 @@ impl<'a> Maker<'a> {
                 out.u64(amount);
                 out.u32(0);
             }
-            Action::Call { function, .. } => {
+            Action::Call { contract, function, .. } => {
                 out.words([INVOKE_HOST_FUNCTION, 0, 1]);
                 out.bytes(&contract);
                 out.string(function);
@@ -355,23 +273,16 @@ impl<'a> Maker<'a> {
         }
         self.result(tx);
         self.account_changes(seq, &tx.payer, tx);
-        let called = match tx.action {
-            Action::Pay { .. } => None,
-            Action::Call { contract, .. } => Some((contract, self.contract(contract))),
-        };
         // Meta of this version, nothing changed before the one operation.
         self.out.words([self.spec.meta as u32, 0, 0, 1]);
         if self.v4() {
             self.out.u32(0);
         }
-        match (tx.action, &called) {
-            (Action::Pay { to, .. }, _) => self.account_changes(seq, &to, tx),
-            (Action::Call { .. }, called) => {
-                let contract = called.map_or([0; 32], |(_, contract)| contract);
-                self.contract_data_changes(seq, &contract, tx);
-            }
+        match tx.action {
+            Action::Pay { to, .. } => self.account_changes(seq, &to, tx),
+            Action::Call { contract, .. } => self.contract_data_changes(seq, &contract, tx),
         }
-        if self.v4() { self.meta_4(tx, called) } else { self.meta_3(tx, called) }
+        if self.v4() { self.meta_4(tx) } else { self.meta_3(tx) }
     }
 
     fn result(&mut self, tx: &Tx) {
@@ -433,9 +344,9 @@ impl<'a> Maker<'a> {
     }
 
     /// The rest of a `TransactionMetaV3`, from the changes after the operations.
-    fn meta_3(&mut self, tx: &Tx, called: Option<(u64, [u8; 32])>) {
+    fn meta_3(&mut self, tx: &Tx) {
         self.out.u32(0);
-        let Some((number, contract)) = called else { return self.out.u32(0) };
+        let Action::Call { number, contract, .. } = tx.action else { return self.out.u32(0) };
         self.out.words([1, 0]);
         self.call_events(number, &contract);
         self.out.u32(scval::VOID);
@@ -443,21 +354,20 @@ impl<'a> Maker<'a> {
     }
 
     /// The rest of a `TransactionMetaV4`, from the events of the one operation, and the changes after the fees.
-    fn meta_4(&mut self, tx: &Tx, called: Option<(u64, [u8; 32])>) {
-        match (tx.action, called) {
-            (Action::Pay { to, asset, amount }, _) => self.payment_event(tx, to, asset, amount),
-            (_, Some((number, contract))) => self.call_events(number, &contract),
-            (_, None) => self.out.u32(0),
-        }
-        self.out.u32(0);
-        match called {
-            None => self.out.u32(0),
-            Some(_) => self.out.words([1, 0, 1, scval::VOID]),
-        }
-        self.fee_events(tx, called.is_some());
-        match called {
-            None => self.out.u32(0),
-            Some((_, contract)) => self.diagnostics(tx, &contract),
+    fn meta_4(&mut self, tx: &Tx) {
+        match tx.action {
+            Action::Pay { to, asset, amount } => {
+                self.payment_event(tx, to, asset, amount);
+                self.out.words([0, 0]);
+                self.fee_events(tx, false);
+                self.out.u32(0);
+            }
+            Action::Call { number, contract, .. } => {
+                self.call_events(number, &contract);
+                self.out.words([0, 1, 0, 1, scval::VOID]);
+                self.fee_events(tx, true);
+                self.diagnostics(tx, &contract);
+            }
         }
         self.out.u32(0);
     }
@@ -476,10 +386,10 @@ impl<'a> Maker<'a> {
         i128(&mut self.out, amount.into());
     }
 
-    fn call_events(&mut self, called: u64, contract: &[u8; 32]) {
+    fn call_events(&mut self, number: u64, contract: &[u8; 32]) {
         self.out.u32(self.spec.events as u32);
         // A contract has a favourite asset.
-        let asset = (called % ASSETS) as usize;
+        let asset = (number % ASSETS) as usize;
         for _ in 0..self.spec.events {
             // Most events are of the contract called, some of contracts that it calls.
             let emitter = if self.draw.percent(80) {
@@ -556,113 +466,4 @@ impl<'a> Maker<'a> {
         address(&mut self.out, Holder::Contract(*contract));
         address(&mut self.out, Holder::Account(tx.source));
     }
-}
-
-/// The writer of a generalized transaction set's phases.
-struct TxSet<'a> {
-    out: &'a mut Out,
-    envelopes: &'a [u8],
-}
-
-impl TxSet<'_> {
-    /// One component without a discount, or none at all.
-    fn component_phase(&mut self, txs: Vec<&Tx>) {
-        self.out.u32(0);
-        if txs.is_empty() {
-            return self.out.u32(0);
-        }
-        self.out.words([1, 0]);
-        self.base_fee();
-        self.txs(txs);
-    }
-
-    /// One stage of clusters that could run at the same time.
-    fn parallel_phase(&mut self, txs: Vec<&Tx>) {
-        const CLUSTERS: usize = 4;
-        self.out.u32(1);
-        self.base_fee();
-        if txs.is_empty() {
-            return self.out.u32(0);
-        }
-        let mut clusters: [Vec<&Tx>; CLUSTERS] = Default::default();
-        for tx in txs {
-            clusters[usize::from(tx.source[31]) % CLUSTERS].push(tx);
-        }
-        self.out.u32(1);
-        self.out.count(clusters.iter().filter(|cluster| !cluster.is_empty()).count());
-        for cluster in clusters.into_iter().filter(|cluster| !cluster.is_empty()) {
-            self.txs(cluster);
-        }
-    }
-
-    fn base_fee(&mut self) {
-        self.out.u32(1);
-        self.out.u64(BASE_FEE);
-    }
-
-    fn txs(&mut self, mut txs: Vec<&Tx>) {
-        txs.sort_unstable_by_key(|tx| tx.hash);
-        self.out.count(txs.len());
-        for tx in txs {
-            self.out.bytes(&self.envelopes[tx.envelope.clone()]);
-        }
-    }
-}
-
-/// A contract's event of this many topics; the topics and the data follow.
-fn event_head(out: &mut Out, contract: &[u8; 32], topics: u32) {
-    const CONTRACT: u32 = 1;
-    out.words([0, 1]);
-    out.bytes(contract);
-    out.words([CONTRACT, 0, topics]);
-}
-
-fn contract_data_key(out: &mut Out, contract: &[u8; 32], owner: Option<&[u8; 32]>) {
-    out.u32(ENTRY_CONTRACT_DATA);
-    contract_data(out, contract, owner);
-}
-
-/// The contract, the key of its instance or of an owner's balance, and that it is persistent.
-fn contract_data(out: &mut Out, contract: &[u8; 32], owner: Option<&[u8; 32]>) {
-    const INSTANCE_KEY: u32 = 20;
-    const PERSISTENT: u32 = 1;
-    out.u32(1);
-    out.bytes(contract);
-    match owner {
-        None => out.u32(INSTANCE_KEY),
-        Some(owner) => {
-            out.words([scval::VEC, 1, 2]);
-            symbol(out, b"Balance");
-            address(out, Holder::Account(*owner));
-        }
-    }
-    out.u32(PERSISTENT);
-}
-
-fn symbol(out: &mut Out, name: &[u8]) {
-    out.u32(scval::SYMBOL);
-    out.string(name);
-}
-
-fn string(out: &mut Out, text: &str) {
-    out.u32(scval::STRING);
-    out.string(text.as_bytes());
-}
-
-fn address(out: &mut Out, holder: Holder) {
-    match holder {
-        Holder::Account(key) => {
-            out.words([scval::ADDRESS, 0, 0]);
-            out.bytes(&key);
-        }
-        Holder::Contract(id) => {
-            out.words([scval::ADDRESS, 1]);
-            out.bytes(&id);
-        }
-    }
-}
-
-fn i128(out: &mut Out, value: i128) {
-    out.u32(scval::I128);
-    out.bytes(&value.to_be_bytes());
 }

@@ -9,8 +9,12 @@ use icecore_ledger::{Error, GENESIS, LedgerRange, LedgerSeq, LedgerStream, RawLe
 
 mod ledger;
 mod out;
+mod tx_set;
+mod values;
+mod world;
 
-use ledger::{Maker, World};
+use ledger::Maker;
+use world::World;
 
 /// The passphrase of the network that generated transactions are signed for.
 pub const GENERATED_PASSPHRASE: &str = "icecore generated network";

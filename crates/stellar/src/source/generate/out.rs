@@ -38,6 +38,15 @@ impl Out {
     }
 }
 
+/// Kinds of draws, so that an account and a contract of the same number differ.
+pub(super) mod kind {
+    pub(in super::super) const ACCOUNT: u64 = 1;
+    pub(in super::super) const CONTRACT: u64 = 2;
+    pub(in super::super) const ASSET: u64 = 3;
+    pub(in super::super) const HEADER: u64 = 4;
+    pub(in super::super) const LEDGER: u64 = 5;
+}
+
 /// SplitMix64 (Steele, Lea and Flood, 2014).
 #[derive(Clone, Debug)]
 pub(super) struct Draw(u64);
