@@ -85,7 +85,7 @@ impl AnyFile {
         let reader = Reader::open(path);
         let info = reader.info()?;
         let reader = match info.format {
-            BITMAPS_PACK => reader.with_codec(&icecore_packfile::Codec::None),
+            BITMAPS_PACK => reader.with_codec(icecore_packfile::Codec::None),
             _ => reader,
         };
         Ok(AnyFile::Pack(reader))
@@ -189,7 +189,7 @@ fn stat_index(index: &Index, path: &Path, file_bytes: u64, fields: &mut Map<Stri
     let bits = 8.0 * file_bytes as f64 / header.keys.max(1) as f64;
     fields.extend(object(json!({
         "kind": if path.extension().is_some_and(|e| e == "idx") { "window index" } else { "hash index" },
-        "algorithm": header.algorithm.to_string(),
+        "algorithm": format!("{:?}", header.algorithm),
         "keys": header.keys,
         "blocks": header.blocks,
         "payload_bytes": header.payload_bytes,
@@ -199,7 +199,7 @@ fn stat_index(index: &Index, path: &Path, file_bytes: u64, fields: &mut Map<Stri
         "bits_per_key": (bits * 100.0).round() / 100.0,
     })));
     if path.extension().is_some_and(|e| e == "idx") {
-        let ledgers = WindowIndex::open(&disk(), path)?.coverage();
+        let ledgers = WindowIndex::open(path)?.coverage();
         fields.extend(object(json!({ "first_ledger": ledgers.first.0, "last_ledger": ledgers.last.0 })));
     }
     Ok(())

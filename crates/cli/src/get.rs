@@ -7,8 +7,8 @@ use icecore_cold::Store;
 use icecore_events::{EventRecord, Filter, Order, Position, Query};
 use icecore_ledger::{Decoder, LedgerRange, LedgerSeq, MAX_TOPICS};
 use icecore_stellar::{
-    NetworkId, PASSPHRASES, StellarDecoder, find_transaction,
-    json::{XdrKind, to_json},
+    NetworkId, PASSPHRASES, StellarDecoder, XdrKind, find_transaction, to_json,
+
     text::{format_contract, parse_contract, parse_topic},
 };
 use serde_json::{Map, Value, json};

@@ -50,7 +50,10 @@ impl Output {
     /// A table: the first row is the heading, columns are as wide as they need, all but the first set right.
     pub(crate) fn table(&self, rows: &[Vec<String>]) -> io::Result<()> {
         let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-        let width = |column| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+        let width = |column: usize| {
+            let cells = rows.iter().filter_map(|row| row.get(column));
+            cells.map(|cell| cell.chars().count()).max()
+        };
         let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
         for (number, row) in rows.iter().enumerate() {
             let cells = row.iter().zip(&widths).enumerate();
