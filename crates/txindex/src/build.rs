@@ -81,7 +81,7 @@ pub struct Progress {
 /// # Errors
 /// [`Error::BadCoverage`], [`Error::MissingRun`], [`Error::CorruptRun`], [`Error::UnsortedRun`],
 /// [`Error::OutsideCoverage`], [`Error::DuplicateKey`], [`Error::NotUniform`], [`Error::Index`] and [`Error::Disk`];
-/// with any of them, nothing is left behind.
+/// with any of them, nothing is left behind but, where only the last sync of the directory failed, the whole index.
 pub fn build_index(
     disk: &Arc<dyn Disk>,
     out: &Path,

@@ -1,4 +1,5 @@
 //! Building: what goes in comes out, and whatever is wrong with a run is said precisely and leaves nothing behind.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 

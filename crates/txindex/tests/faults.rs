@@ -1,4 +1,5 @@
 //! Every operation on the disk fails once, in every way: afterwards there is a whole file under the final name, or none.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 

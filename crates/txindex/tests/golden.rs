@@ -1,4 +1,5 @@
 //! The files of the golden cases, byte for byte.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 

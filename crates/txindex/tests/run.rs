@@ -1,4 +1,5 @@
 //! Runs: written sorted, read back the same, every damage found.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 
@@ -63,10 +64,10 @@ fn a_run_longer_than_a_block_is_scanned_whole() {
 #[test]
 fn the_length_must_be_that_of_the_count() {
     let entry_bytes = raw_run(&[entry([1; 16], 1), entry([2; 16], 2)]);
-    // 20 times this count wraps around to the right length.
-    let wrapping = (u64::MAX / 20 + 1 + 2).wrapping_mul(20);
-    assert!(wrapping < 100);
-    for count in [0, 1, 3, u64::MAX, u64::MAX / 20, u64::MAX / 20 + 3, 1 << 63] {
+    // 20 times these counts wraps around to the right length.
+    let wrapping = [1, 2, 3].map(|n| 2 + (n << 62));
+    assert!(wrapping.iter().all(|count: &u64| count.wrapping_mul(20) == 40));
+    for count in [0, 1, 3, u64::MAX].into_iter().chain(wrapping) {
         let mut bytes = entry_bytes.clone();
         bytes[..8].copy_from_slice(&count.to_le_bytes());
         assert!(matches!(scan(&bytes), Err(Error::CorruptRun { .. })), "{count}");
