@@ -3,6 +3,7 @@
 //! ```text
 //! zstd -d ledgers.xdr.zst && cargo run --release -p icecore-stellar --example decode ledgers.xdr [ROUNDS]
 //! ```
+#![allow(clippy::print_stdout)]
 
 use std::{error::Error, hint::black_box, time::Instant};
 

@@ -97,7 +97,7 @@ fn transactions_of_real_ledgers_are_found_with_their_envelopes() {
             let found = find_transaction(&raw, &tx.hash, &network).unwrap().unwrap();
             assert_eq!((found.index, found.hash, found.inner_hash), (index, tx.hash, tx.inner_hash));
             assert!(found.envelope.is_some());
-            for inner in tx.inner_hash {
+            if let Some(inner) = tx.inner_hash {
                 assert_eq!(find_transaction(&raw, &inner, &network).unwrap(), Some(found));
             }
         }

@@ -1,5 +1,6 @@
 //! Where real ledgers are, for the tests that can do without.
 #![allow(dead_code, reason = "every test uses a part")]
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::{collections::HashMap, fs, path::PathBuf};
 
