@@ -112,7 +112,6 @@ impl TermIds {
     /// Puts the open container into its final form and begins an empty one.
     fn seal(&mut self) {
         let open = self.bytes.split_off(self.open_at as usize);
-        // A small container takes what is free; a large one must not drag a tail as long as itself along.
         self.reserve(SEALED_HEADER_BYTES + open.len().min(BITS_BYTES));
         encode_container(&open, self.last, self.cardinality, self.runs, &mut self.bytes);
         self.open_at = self.bytes.len() as u32;
@@ -120,7 +119,7 @@ impl TermIds {
         self.runs = 0;
     }
 
-    /// Room for more, growing by halves of what is there while small and by eighths when large.
+    /// Room for more. A long allocation grows by an eighth only, so that it stays near what it holds.
     fn reserve(&mut self, more: usize) {
         if self.bytes.capacity() - self.bytes.len() < more {
             let step = if self.bytes.len() < 256 { 2 } else { 8 };
@@ -444,9 +443,17 @@ mod tests {
         refuse(&[]);
         refuse(&[0; 3]);
         refuse(&[0; 40]);
-        for n in [0, 1, 65_536, 65_537, u32::MAX] {
-            refuse(&[COOKIE_PLAIN.to_le_bytes(), n.to_le_bytes()].concat());
-            refuse(&(COOKIE_RUNS | n << 16).to_le_bytes());
+        refuse(&[COOKIE_PLAIN.to_le_bytes(), [0; 4]].concat());
+        for n in [1, 65_536, 65_537, u32::MAX] {
+            for promise in [
+                [COOKIE_PLAIN.to_le_bytes(), n.to_le_bytes()].concat(),
+                (COOKIE_RUNS | n << 16).to_le_bytes().to_vec(),
+            ] {
+                let refused = decode_bitmap(&promise);
+                assert!(
+                    matches!(refused, Err(Error::BadBitmap { what, .. }) if what == "it ends within its header")
+                );
+            }
         }
         let good =
             serialized(&(0..10_000).chain(70_000..70_010).chain([200_000, 300_000]).collect::<Vec<_>>());

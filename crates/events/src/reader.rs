@@ -21,8 +21,8 @@ use crate::{
 
 /// Reads the events of one chunk, from as many threads at once as you like.
 ///
-/// Opening starts in the background; what goes wrong shows at the first use of the file that it is about. Held in
-/// memory: 4 bytes for a ledger and a few for every thousand events and terms.
+/// The two packfiles are opened in the background, the file of keys when it is first asked; what goes wrong shows at the
+/// first use of the file that it is about. Held in memory: 4 bytes for a ledger, 8 for every 128 events and terms.
 pub struct ChunkEvents {
     pub(crate) paths: EventPaths,
     pub(crate) pack: packfile::Reader,

@@ -1,7 +1,11 @@
 //! All terms of a chunk with the ids of their events, in memory.
 //!
-//! Most terms have one event. A slot of a term with its key is 24 bytes and holds a single id itself; further ids go
-//! to a [`TermIds`] of their own. The table doubles, so that a term with one event costs 29 to 57 bytes.
+//! ```text
+//! slot   key, 16 bytes │ the only id, or a place in `many`: 8 bytes       29 to 57 bytes a term, as the table doubles
+//! many   TermIds: 40 bytes, and its containers                            near the size in the file from 2^16 ids on
+//! ```
+//!
+//! Most terms have one event, so a single id needs nothing but its slot.
 
 use std::{
     collections::HashMap,

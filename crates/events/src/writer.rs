@@ -9,7 +9,8 @@
 //!             TermSet ── keys in order ──▶ index.hash sealed ── ranks ──▶ index.pack sealed
 //! ```
 //!
-//! Memory: 4 bytes for a ledger; a term as in [`TermSet`], and 20 bytes more during `finish`.
+//! Memory: 4 bytes for a ledger, nothing for an event, what [`TermSet`] takes for the terms, and 20 bytes more for each
+//! of these during `finish`.
 
 use std::{
     path::{Path, PathBuf},
