@@ -101,23 +101,15 @@ impl<'a> Cursor<'a> {
         if len > max {
             return self.back(4, "longer than the type allows");
         }
-        let start = self.at;
-        self.advance(len as usize)?;
+        let (start, len) = (self.at, len as usize);
+        self.advance(len)?;
         let body = self.since(start);
-        self.padding(len as usize)?;
-        Ok(body)
-    }
-
-    /// The zeroes that fill `len` bytes up to a multiple of four.
-    #[inline(always)]
-    pub(crate) fn padding(&mut self, len: usize) -> Step {
-        let start = self.at;
         self.advance(len.wrapping_neg() % 4)?;
-        if self.since(start).iter().any(|&byte| byte != 0) {
-            self.at = start;
+        if self.since(start + len).iter().any(|&byte| byte != 0) {
+            self.at = start + len;
             return Err("padding is not zero");
         }
-        Ok(())
+        Ok(body)
     }
 
     /// Refuses the last `n` bytes.
