@@ -58,7 +58,7 @@ pub enum Error {
         wanted: LedgerRange,
     },
     /// A ledger is missing between two that are there.
-    #[error("{place} skips from ledger {} to {found}: {expected} is missing", expected.0.wrapping_sub(1))]
+    #[error("{place} has a gap: ledger {expected} is missing, {found} comes in its place")]
     Gap {
         /// The source.
         place: String,
