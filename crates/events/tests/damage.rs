@@ -7,8 +7,11 @@ use std::sync::Arc;
 
 use common::{FIRST, disk_with, files, ledgers, paths, records, toy::Toy, toy::word, verify_deep};
 use icecore_diskio::Disk;
-use icecore_events::{ChunkEvents, Error, EventRecord, Filter, Query, Result};
+use icecore_events::{
+    ChunkEvents, EVENTS_FORMAT, Error, EventRecord, Filter, INDEX_FORMAT, Query, Result, decode_bitmap,
+};
 use icecore_ledger::LedgerSeq;
+use icecore_packfile::Codec;
 
 fn queries() -> [Query; 3] {
     let limit = 1000;
@@ -120,6 +123,13 @@ fn files_of_another_chunk_are_told_apart() {
         let disk = disk_with(mixed);
         let deep = verify_deep(&disk);
         assert!(matches!(deep, Err(ref e) if e.is_corrupt()), "{mask:03b}: {deep:?}");
+        if (mask >> 1 & 1) != (mask >> 2 & 1) {
+            let chunk = ChunkEvents::open(&disk, &paths());
+            assert!(
+                matches!(chunk.term_count(), Err(Error::Corrupt { .. })),
+                "keys of one chunk, bitmaps of another"
+            );
+        }
         if mask & 1 == 0 {
             // Our events with an index that is not theirs.
             let _ = read(&disk, &truth, &expected);
@@ -157,4 +167,58 @@ fn what_is_not_there_is_said() {
     for seq in [0, FIRST.0 - 1, FIRST.0 + 4, u32::MAX] {
         assert!(matches!(chunk.ledger_events(LedgerSeq(seq)), Err(Error::NoLedger { .. })));
     }
+}
+
+/// Packs items as one of a chunk's two packfiles.
+fn pack(items: &[Vec<u8>], format: u32, codec: Codec, app_data: &[u8]) -> Vec<u8> {
+    let disk = common::memory();
+    let options = icecore_packfile::Options::new().format(format).codec(codec);
+    let mut writer = icecore_packfile::Writer::create_on(&disk, "pack", options).unwrap();
+    items.iter().for_each(|item| writer.append(item).unwrap());
+    writer.finish(app_data).unwrap();
+    common::bytes(&disk, "pack".as_ref())
+}
+
+#[test]
+fn a_bitmap_in_another_form_is_read_but_not_verified() {
+    let ours = ledgers(3, 4, 12);
+    let good = files(&ours);
+    let terms = {
+        let index = icecore_packfile::Reader::from_source(good[2].clone()).unwrap().with_codec(Codec::None);
+        index.read_range(0, index.item_count().unwrap()).unwrap().collect::<Result<Vec<_>, _>>().unwrap()
+    };
+    assert_eq!(pack(&terms, INDEX_FORMAT, Codec::None, &[]), good[2]);
+    let loose = terms.iter().map(|term| {
+        let mut bitmap = decode_bitmap(&term[4..]).unwrap();
+        bitmap.remove_run_compression();
+        let mut loose = term[..4].to_vec();
+        bitmap.serialize_into(&mut loose).unwrap();
+        loose
+    });
+    let loose: Vec<_> = loose.collect();
+    assert_ne!(loose, terms, "no term has runs");
+    let answers = answers(good.each_ref().map(Vec::as_slice));
+    let disk = disk_with([&good[0], &good[1], &pack(&loose, INDEX_FORMAT, Codec::None, &[])]);
+    assert!(read(&disk, &records(&ours), &answers).unwrap());
+    assert!(matches!(ChunkEvents::open(&disk, &paths()).verify(), Err(Error::Corrupt { .. })));
+}
+
+#[test]
+fn events_out_of_order_are_not_verified() {
+    let ours = ledgers(3, 1, 12);
+    let (good, mut truth) = (files(&ours), records(&ours));
+    let events = |truth: &[EventRecord]| {
+        let encode = |record: &EventRecord| {
+            let mut bytes = Vec::new();
+            record.encode(&mut bytes).unwrap();
+            bytes
+        };
+        let counts =
+            [&[1][..], &FIRST.0.to_be_bytes(), &[0, 0, 0, 1], &(truth.len() as u32).to_be_bytes()].concat();
+        pack(&truth.iter().map(encode).collect::<Vec<_>>(), EVENTS_FORMAT, Codec::Zstd, &counts)
+    };
+    assert_eq!(events(&truth), good[0]);
+    truth.swap(1, 2);
+    let disk = disk_with([&events(&truth), &good[1], &good[2]]);
+    assert!(matches!(ChunkEvents::open(&disk, &paths()).verify(), Err(Error::Corrupt { .. })));
 }

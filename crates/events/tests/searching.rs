@@ -5,8 +5,8 @@ mod common;
 
 use common::{FIRST, ledgers, memory, paths, records, toy, toy::Toy, toy::word, write};
 use icecore_events::{
-    ChunkEvents, ChunkEventsWriter, EventPaths, EventRecord, Filter, Options, Order, Position, Query,
-    TermHasher, TermSet, write_index,
+    ChunkEvents, ChunkEventsWriter, Error, EventPaths, EventRecord, Filter, Options, Order, Position, Query,
+    TermHasher, TermKey, TermSet, write_index,
 };
 use icecore_ledger::{ChunkId, Decoder, LedgerRange, LedgerSeq};
 use icecore_testkit::SplitMix64;
@@ -135,5 +135,53 @@ fn bounds_outside_the_chunk_are_no_error() {
             (count(0, u32::MAX, Some(before), order), count(0, u32::MAX, Some(behind), order)),
             expected
         );
+    }
+}
+
+#[test]
+fn terms_are_those_of_the_events_and_no_others() {
+    let (disk, ours) = (memory(), ledgers(6, 10, 60));
+    write(&disk, &ours, Options::new()).unwrap();
+    let (chunk, all) = (ChunkEvents::open(&disk, &paths()), records(&ours));
+    let mut terms = 0;
+    for field in 0..5 {
+        for number in 0..60 {
+            let value = word(number);
+            let has =
+                |body: &[u8]| Toy.event_fields(body).unwrap().terms().any(|term| term == (field, &value));
+            let expected: Vec<_> =
+                (0..).zip(&all).filter(|(_, event)| has(&event.body)).map(|(id, _)| id).collect();
+            let ids = chunk.term(&TermKey::new(field, &value)).unwrap();
+            assert_eq!(
+                ids.map(|ids| ids.iter().collect()),
+                (!expected.is_empty()).then_some(expected.clone())
+            );
+            terms += u64::from(!expected.is_empty());
+        }
+    }
+    assert_eq!(chunk.term_count().unwrap(), terms);
+}
+
+#[test]
+fn a_bitmap_with_events_beyond_the_last_is_refused() {
+    let (disk, ours) = (memory(), ledgers(6, 3, 20));
+    write(&disk, &ours, Options::new()).unwrap();
+    let (key, events) = (TermKey::new(0, &word(1)), records(&ours).len() as u32);
+    let options = Options::new().if_exists(icecore_diskio::IfExists::Replace);
+    for (id, right) in [(events - 1, true), (events, false), (u32::MAX, false)] {
+        let mut terms = TermSet::new();
+        terms.add(key, 0).unwrap();
+        terms.add(key, id).unwrap();
+        write_index(&disk, &paths().index_hash, &paths().index_pack, &terms, options).unwrap();
+        let chunk = ChunkEvents::open(&disk, &paths());
+        let query = Query { filters: vec![Filter::any().contract(word(1))], ..Query::default() };
+        for (what, result) in [
+            ("term", chunk.term(&key).map(drop)),
+            ("query", chunk.query(&query, &Toy).map(drop)),
+            ("verify", chunk.verify()),
+        ] {
+            assert_eq!(result.is_ok(), right, "{what} with {id}");
+            assert!(result.is_ok() || result.is_err_and(|e| matches!(e, Error::Corrupt { .. })));
+        }
     }
 }
