@@ -55,6 +55,9 @@ pub(crate) fn fuzz(args: &Args) -> Result<String> {
     if with_canary {
         find_canary(&binaries)?;
     }
+    if chosen.is_empty() {
+        return Ok(format!("`{CANARY}` is well"));
+    }
     run_all(&binaries, &chosen, if args.smoke { SMOKE_SECONDS } else { args.seconds })
 }
 

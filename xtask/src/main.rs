@@ -48,7 +48,7 @@ enum Task {
     Layers,
     /// Fuzz the harnesses under AddressSanitizer (needs a nightly toolchain)
     Fuzz(fuzz::Args),
-    /// Run the benchmarks of the `icecore-benches` package, with optimisation
+    /// Run the benchmarks of the `icecore-benches` package and print the table of what they measured
     Bench {
         /// Arguments for `cargo bench`, such as a part of a benchmark's name
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -74,7 +74,7 @@ fn perform(task: Task) -> Result {
         Task::Formats { cases } => formats::check(cases.as_deref()),
         Task::Layers => layers::check(),
         Task::Fuzz(args) => fuzz::fuzz(&args).map(|outcome| println!("{outcome}")),
-        Task::Bench { args } => run(cargo().args(["bench", "--package", "icecore-benches"]).args(args)),
+        Task::Bench { args } => bench(&args),
     }
 }
 
@@ -87,4 +87,10 @@ fn demo(args: &[String]) -> Result {
 fn test(args: &[String]) -> Result {
     tools::require(tools::BUILD)?;
     run(cargo().args(["test", "--workspace", "--exclude", "icecore-benches", "--all-features"]).args(args))
+}
+
+fn bench(args: &[String]) -> Result {
+    tools::require(tools::BUILD)?;
+    run(cargo().args(["bench", "--package", "icecore-benches"]).args(args))?;
+    run(cargo().args(["run", "--release", "--package", "icecore-benches", "--bin", "table"]))
 }
