@@ -127,6 +127,7 @@ pub fn round_trip(data: &[u8]) {
     }
     let options = Options::new().if_exists(IfExists::Replace);
     chunk.verify_deep(&toy::Toy, &disk, Path::new("hash"), Path::new("pack"), options).unwrap();
+    assert_eq!(disk.list(Path::new("")).unwrap().len(), 3, "the rebuilt index is removed");
 }
 
 fn check_reads(chunk: &ChunkEvents, ledgers: &[toy::Ledger], model: &[EventRecord]) {
