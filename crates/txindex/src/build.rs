@@ -180,7 +180,7 @@ fn gather(mut slices: Slices, sorters: &[SyncSender<Slice>]) {
 }
 
 fn sort(mut slice: Vec<Entry>) -> Slice {
-    slice.sort_unstable_by_key(|entry| (entry.order(), entry.seq));
+    slice.sort_unstable_by_key(Entry::order);
     for pair in slice.windows(2) {
         check_order(Some(pair[0]), pair[1], 0, Path::new(""))?;
     }
