@@ -13,7 +13,8 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 done; 1 failed; 2 wrong usage; 3 damaged data; 4 not found; 130 interrupted.";
+const EXIT_CODES: &str =
+    "Exit codes: 0 done; 1 failed; 2 wrong usage; 3 damaged data; 4 not found; 130 interrupted.";
 
 #[derive(Subcommand)]
 pub(crate) enum Command {

@@ -86,7 +86,11 @@ pub(crate) fn print(report: &BuildReport, seconds: f64, out: &Output) -> Outcome
     ))?;
     for (coverage, keys) in &report.indexes_built {
         let chunks = format!("{} to {}", coverage.first, coverage.last);
-        out.line(format!("     index of window {}: chunks {chunks}, {} hashes", coverage.window, human_count(*keys)))?;
+        out.line(format!(
+            "     index of window {}: chunks {chunks}, {} hashes",
+            coverage.window,
+            human_count(*keys)
+        ))?;
     }
     Ok(())
 }

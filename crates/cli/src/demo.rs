@@ -34,7 +34,10 @@ pub(crate) fn run(args: &Demo, out: &Output) -> Outcome {
     let dir: PathBuf = args.out.clone().unwrap_or_else(|| temporary.path().join("store"));
 
     step(out, 1, "Build: ledgers are made up from a seed and frozen into immutable files")?;
-    shell(out, &format!("icecore build --source {SOURCE} --out DIR --ledgers-per-chunk {LEDGERS_PER_CHUNK}"))?;
+    shell(
+        out,
+        &format!("icecore build --source {SOURCE} --out DIR --ledgers-per-chunk {LEDGERS_PER_CHUNK}"),
+    )?;
     let (report, seconds) = build(&dir, &control)?;
     say(out, &what_was_built(&dir, &report, seconds)?)?;
 
@@ -124,8 +127,15 @@ fn look_up(store: &Store, hash: &TxHash) -> Outcome<String> {
     let missing = || Fail::Damaged(format!("transaction {hash} was built in and is not found"));
     let found = store.transaction(hash, &StellarDecoder)?.ok_or_else(missing)?;
     let tx = find_transaction(&found.raw, hash, &NetworkId::of(GENERATED_PASSPHRASE))?.ok_or_else(missing)?;
-    let envelope = tx.envelope.map_or("no envelope".to_owned(), |xdr| format!("envelope of {} bytes", xdr.len()));
-    Ok(format!("ledger {}, place {}, {envelope}, result of {}, meta of {}", tx.seq, tx.index, tx.result.len(), tx.meta.len()))
+    let envelope =
+        tx.envelope.map_or("no envelope".to_owned(), |xdr| format!("envelope of {} bytes", xdr.len()));
+    Ok(format!(
+        "ledger {}, place {}, {envelope}, result of {}, meta of {}",
+        tx.seq,
+        tx.index,
+        tx.result.len(),
+        tx.meta.len()
+    ))
 }
 
 fn look_up_many(store: &Store) -> Outcome<String> {
@@ -141,12 +151,16 @@ fn look_up_many(store: &Store) -> Outcome<String> {
         let flipped = TxHash(hash.0.map(|byte| !byte));
         unknown += usize::from(store.transaction(&flipped, &StellarDecoder)?.is_none());
     }
-    Ok(format!("{LOOKUPS} more, all found, {:.0} µs each; of {LOOKUPS} unknown hashes {unknown} not found", each * 1e6))
+    Ok(format!(
+        "{LOOKUPS} more, all found, {:.0} µs each; of {LOOKUPS} unknown hashes {unknown} not found",
+        each * 1e6
+    ))
 }
 
 fn say_events(store: &Store, out: &Output) -> Outcome {
     let transfers = Filter::any().topic(0, parse_topic("sym:transfer")?);
-    let first = store.events(&Query { filters: vec![transfers.clone()], limit: 1, ..Query::default() }, &StellarDecoder)?;
+    let first = store
+        .events(&Query { filters: vec![transfers.clone()], limit: 1, ..Query::default() }, &StellarDecoder)?;
     let missing = || Fail::Damaged("events were built in and are not found".to_owned());
     let body = &first.first().ok_or_else(missing)?.body;
     let contract = StellarDecoder.event_fields(body)?.contract.ok_or_else(missing)?.to_vec();
@@ -157,5 +171,12 @@ fn say_events(store: &Store, out: &Output) -> Outcome {
     let found = store.events(&query, &StellarDecoder)?;
     let milliseconds = began.elapsed().as_secs_f64() * 1e3;
     let last = found.last().ok_or_else(missing)?;
-    say(out, &format!("{} events in {milliseconds:.0} ms, the last one in ledger {}", human_count(found.len() as u64), last.ledger))
+    say(
+        out,
+        &format!(
+            "{} events in {milliseconds:.0} ms, the last one in ledger {}",
+            human_count(found.len() as u64),
+            last.ledger
+        ),
+    )
 }

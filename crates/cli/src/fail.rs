@@ -42,7 +42,9 @@ impl fmt::Display for Fail {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Fail::Error(e) => e.fmt(f),
-            Fail::Usage(text) | Fail::Damaged(text) | Fail::NotFound(text) | Fail::Interrupted(text) => f.write_str(text),
+            Fail::Usage(text) | Fail::Damaged(text) | Fail::NotFound(text) | Fail::Interrupted(text) => {
+                f.write_str(text)
+            }
         }
     }
 }

@@ -8,12 +8,9 @@ use std::{
 use icecore_cold::LedgerPack;
 use icecore_diskio::{Disk, FileReader, ReadAt, RealDisk};
 use icecore_events::{EventRecord, decode_bitmap};
-use icecore_packfile::Reader;
-use icecore_stellar::{
-    StellarDecoder,
-    text::format_contract,
-};
 use icecore_ledger::Decoder;
+use icecore_packfile::Reader;
+use icecore_stellar::{StellarDecoder, text::format_contract};
 use icecore_streamhash::Index;
 use icecore_txindex::{Run, WindowIndex};
 use serde_json::{Map, Value, json};
@@ -129,11 +126,15 @@ impl AnyFile {
 
     /// One item.
     pub(crate) fn item(&self, pos: u64) -> Outcome<Item> {
-        let beyond = |count: u64| Fail::NotFound(format!("there is no item {pos}: the file has {count}, from 0"));
+        let beyond =
+            |count: u64| Fail::NotFound(format!("there is no item {pos}: the file has {count}, from 0"));
         match self {
             AnyFile::Pack(reader) => {
                 let count = reader.item_count()?;
-                let at = u32::try_from(pos).ok().filter(|&at| at < count).ok_or_else(|| beyond(u64::from(count)))?;
+                let at = u32::try_from(pos)
+                    .ok()
+                    .filter(|&at| at < count)
+                    .ok_or_else(|| beyond(u64::from(count)))?;
                 let bytes = reader.read_item(at)?;
                 Ok(Item { fields: pack_item(reader, &bytes)?, bytes })
             }
@@ -149,7 +150,8 @@ impl AnyFile {
                 Ok(Item { fields, bytes })
             }
             AnyFile::Run(run) => {
-                let at = usize::try_from(pos).ok().filter(|_| pos < run.len()).ok_or_else(|| beyond(run.len()))?;
+                let at =
+                    usize::try_from(pos).ok().filter(|_| pos < run.len()).ok_or_else(|| beyond(run.len()))?;
                 let entry = run.scan().nth(at).ok_or_else(|| beyond(run.len()))??;
                 let fields = object(json!({ "key": hex(&entry.key), "ledger": entry.seq.0 }));
                 let mut bytes = entry.key.to_vec();

@@ -7,9 +7,9 @@ use icecore_cold::Store;
 use icecore_events::{EventRecord, Filter, Order, Position, Query};
 use icecore_ledger::{Decoder, LedgerRange, LedgerSeq, MAX_TOPICS};
 use icecore_stellar::{
-    NetworkId, PASSPHRASES, StellarDecoder, XdrKind, find_transaction, to_json,
-
+    NetworkId, PASSPHRASES, StellarDecoder, XdrKind, find_transaction,
     text::{format_contract, parse_contract, parse_topic},
+    to_json,
 };
 use serde_json::{Map, Value, json};
 
@@ -65,7 +65,8 @@ impl Answer {
 pub(crate) fn ledger(args: &GetLedger, out: &Output) -> Outcome {
     let store = Store::open(&args.answer.data)?;
     let raw = store.ledger(args.seq)?;
-    let raw = raw.ok_or_else(|| Fail::NotFound(format!("ledger {} is not there: {}", args.seq, reach(&store))))?;
+    let raw =
+        raw.ok_or_else(|| Fail::NotFound(format!("ledger {} is not there: {}", args.seq, reach(&store))))?;
     if args.raw {
         return Ok(out.bytes(&raw)?);
     }
@@ -107,7 +108,9 @@ pub(crate) fn transaction(args: &GetTx, out: &Output) -> Outcome {
     answer = answer.xdr("result", XdrKind::Result, tx.result, decode)?;
     answer.xdr("meta", XdrKind::Meta, tx.meta, decode)?.print(out)?;
     if tx.envelope.is_none() {
-        crate::warn("no envelope of the ledger has this hash on any known network: name the network with --network");
+        crate::warn(
+            "no envelope of the ledger has this hash on any known network: name the network with --network",
+        );
     }
     Ok(())
 }
@@ -172,13 +175,18 @@ fn query(args: &GetEvents) -> Outcome<Query> {
 fn or_filter(text: &str) -> Outcome<Filter> {
     let mut filter = Filter::any();
     for part in text.split(',') {
-        let topic_number = |name: &str| name.strip_prefix("topic")?.parse().ok().filter(|&n: &usize| n < MAX_TOPICS);
+        let topic_number =
+            |name: &str| name.strip_prefix("topic")?.parse().ok().filter(|&n: &usize| n < MAX_TOPICS);
         filter = match part.split_once('=') {
             Some(("contract", value)) => filter.contract(parse_contract(value)?),
             Some((name, value)) if topic_number(name).is_some() => {
                 filter.topic(topic_number(name).unwrap_or_default(), topic_xdr(value)?)
             }
-            _ => return Err(Fail::Usage(format!("--or {part:?}: contract=… or topic0=… to topic3=… is expected"))),
+            _ => {
+                return Err(Fail::Usage(format!(
+                    "--or {part:?}: contract=… or topic0=… to topic3=… is expected"
+                )));
+            }
         };
     }
     Ok(filter)
@@ -202,14 +210,17 @@ fn parse_cursor(text: &str) -> Outcome<Position> {
         Some(&[ledger, tx_index, op_index, event_index]) => {
             Ok(Position { ledger: LedgerSeq(ledger), tx_index, op_index, event_index })
         }
-        _ => Err(Fail::Usage(format!("--cursor {text:?}: LEDGER-TX-OP-EVENT is expected, as an earlier answer printed it"))),
+        _ => Err(Fail::Usage(format!(
+            "--cursor {text:?}: LEDGER-TX-OP-EVENT is expected, as an earlier answer printed it"
+        ))),
     }
 }
 
 fn print_event(event: &EventRecord, decode: bool, out: &Output) -> Outcome {
     let fields = StellarDecoder.event_fields(&event.body)?;
     let contract = fields.contract.and_then(|id| <&[u8; 32]>::try_from(id).ok()).map(format_contract);
-    let topics: Vec<String> = fields.topics.into_iter().flatten().map(|xdr| BASE64_STANDARD.encode(xdr)).collect();
+    let topics: Vec<String> =
+        fields.topics.into_iter().flatten().map(|xdr| BASE64_STANDARD.encode(xdr)).collect();
     if out.json || decode {
         let answer = Answer::new()
             .field("ledger", event.ledger.0)

@@ -41,16 +41,20 @@ pub(crate) fn ls(args: &Ls, out: &Output) -> Outcome {
 
 fn ls_json(store: &Store, rows: &[Row], out: &Output) -> Outcome {
     for row in rows {
-        let names = ["ledgers_bytes", "run_bytes", "events_bytes", "event_bitmaps_bytes", "event_terms_bytes"];
+        let names =
+            ["ledgers_bytes", "run_bytes", "events_bytes", "event_bitmaps_bytes", "event_terms_bytes"];
         let mut fields = json!({ "chunk": row.chunk.0, "ledgers": row.ledgers, "hashes": row.hashes, "events": row.events });
         if let Value::Object(fields) = &mut fields {
-            fields.extend(names.iter().zip(&row.bytes).map(|(name, bytes)| ((*name).to_owned(), json!(bytes))));
+            fields
+                .extend(names.iter().zip(&row.bytes).map(|(name, bytes)| ((*name).to_owned(), json!(bytes))));
         }
         out.value(&fields)?;
     }
     for (coverage, bytes) in &store.inventory().indexes {
         let (window, first, last) = (coverage.window.0, coverage.first.0, coverage.last.0);
-        out.value(&json!({ "window": window, "first_chunk": first, "last_chunk": last, "index_bytes": bytes }))?;
+        out.value(
+            &json!({ "window": window, "first_chunk": first, "last_chunk": last, "index_bytes": bytes }),
+        )?;
     }
     Ok(())
 }
@@ -68,7 +72,8 @@ fn ls_table(store: &Store, rows: &[Row], out: &Output) -> Outcome {
     let heading = ["chunk", "ledgers", "hashes", "events", "pack", "run", "events", "bitmaps", "terms"];
     let mut table = vec![heading.map(str::to_owned).to_vec()];
     for row in rows {
-        let mut cells = vec![row.chunk.to_string(), count(&row.ledgers), count(&row.hashes), count(&row.events)];
+        let mut cells =
+            vec![row.chunk.to_string(), count(&row.ledgers), count(&row.hashes), count(&row.events)];
         cells.extend(row.bytes.iter().map(size));
         table.push(cells);
     }

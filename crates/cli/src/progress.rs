@@ -61,7 +61,8 @@ impl Drop for Progress {
 
 fn new_bar() -> ProgressBar {
     let style = ProgressStyle::with_template("{msg:>10} [{bar:32}] {pos}/{len}  {prefix}");
-    ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "))
+    ProgressBar::new(0)
+        .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "))
 }
 
 fn draw(bar: &ProgressBar, control: &Control, verb: &'static str, began: Instant) {

@@ -16,7 +16,10 @@ use crate::{
 
 pub(crate) fn run(args: &Verify, out: &Output) -> Outcome {
     if let Some(file) = args.paths.iter().find(|path| args.deep && path.is_file()) {
-        return Err(Fail::Usage(format!("{}: --deep checks whole stores, name the directory", file.display())));
+        return Err(Fail::Usage(format!(
+            "{}: --deep checks whole stores, name the directory",
+            file.display()
+        )));
     }
     let control = crate::cancellable()?;
     let progress = Progress::watch(&control, "checking");
@@ -61,9 +64,13 @@ impl<'a> Tally<'a> {
     fn count(&mut self, path: &Path, result: Result<(), String>) {
         *(if result.is_ok() { &mut self.good } else { &mut self.bad }) += 1;
         let printed = match (self.out.json, &result) {
-            (true, _) => self.out.value(&json!({ "file": path, "ok": result.is_ok(), "error": result.as_ref().err() })),
+            (true, _) => {
+                self.out.value(&json!({ "file": path, "ok": result.is_ok(), "error": result.as_ref().err() }))
+            }
             (false, Ok(())) => Ok(()),
-            (false, Err(what)) => self.out.line(format!("{} {}: {what}", self.out.red("DAMAGED"), path.display())),
+            (false, Err(what)) => {
+                self.out.line(format!("{} {}: {what}", self.out.red("DAMAGED"), path.display()))
+            }
         };
         self.printed = std::mem::replace(&mut self.printed, Ok(())).and(printed);
     }

@@ -53,7 +53,17 @@ impl Built {
 }
 
 fn build_args<'a>(source: &'a str, out: &'a str) -> [&'a str; 9] {
-    ["build", "--json", "--source", source, "--out", out, "--ledgers-per-chunk", "10", "--chunks-per-window=3"]
+    [
+        "build",
+        "--json",
+        "--source",
+        source,
+        "--out",
+        out,
+        "--ledgers-per-chunk",
+        "10",
+        "--chunks-per-window=3",
+    ]
 }
 
 /// Every file below a directory, with its bytes.
@@ -81,7 +91,19 @@ fn a_ledger_a_transaction_and_its_events_are_answered() {
     assert_eq!((ledger["ledger"].as_u64(), ledger["transactions"].as_u64()), (Some(17), Some(5)));
     assert!(ledger["xdr_json"].is_object());
 
-    let event = &json(&["get", "events", "--data", built.path(), "--from", "17", "--to", "17", "--limit", "1", "--json"])[0];
+    let event = &json(&[
+        "get",
+        "events",
+        "--data",
+        built.path(),
+        "--from",
+        "17",
+        "--to",
+        "17",
+        "--limit",
+        "1",
+        "--json",
+    ])[0];
     assert_eq!(event["ledger"], 17);
     let hash = event["tx_hash"].as_str().unwrap();
     let tx = &json(&["get", "tx", hash, "--data", built.path(), "--json"])[0];
@@ -96,12 +118,14 @@ fn a_ledger_a_transaction_and_its_events_are_answered() {
     let contract = event["contract"].as_str().unwrap();
     let topic = event["topics"][0].as_str().unwrap();
     let all = json(&["get", "events", "--data", built.path(), "--limit", "1000000", "--json"]);
-    let expected: Vec<_> = all.iter().filter(|e| e["contract"] == contract && e["topics"][0] == topic).collect();
+    let expected: Vec<_> =
+        all.iter().filter(|e| e["contract"] == contract && e["topics"][0] == topic).collect();
     let filter = ["--contract", contract, "--topic0", topic, "--limit", "1000000"];
     let found = json(&[&["get", "events", "--data", built.path(), "--json"], &filter[..]].concat());
     assert_eq!(found.iter().collect::<Vec<_>>(), expected);
     assert!(found.len() > 1 && found.len() < all.len(), "{} of {}", found.len(), all.len());
-    let mut reversed = json(&[&["get", "events", "--data", built.path(), "--json", "--desc"], &filter[..]].concat());
+    let mut reversed =
+        json(&[&["get", "events", "--data", built.path(), "--json", "--desc"], &filter[..]].concat());
     reversed.reverse();
     assert_eq!(reversed, found);
 }
@@ -123,7 +147,8 @@ fn pages_are_joined_by_their_cursors() {
         if code(&output) == 4 {
             break;
         }
-        let page: Vec<Value> = text(&output.stdout).lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+        let page: Vec<Value> =
+            text(&output.stdout).lines().map(|l| serde_json::from_str(l).unwrap()).collect();
         cursor = Some(page.last().unwrap()["cursor"].as_str().unwrap().to_owned());
         paged.extend(page);
     }
@@ -135,7 +160,8 @@ fn an_inner_hash_finds_the_fee_bump_around_it() {
     let built = Built::new();
     let mut checked = 0;
     for event in json(&["get", "events", "--data", built.path(), "--json", "--limit", "60"]) {
-        let tx = &json(&["get", "tx", event["tx_hash"].as_str().unwrap(), "--data", built.path(), "--json"])[0];
+        let tx =
+            &json(&["get", "tx", event["tx_hash"].as_str().unwrap(), "--data", built.path(), "--json"])[0];
         if let Some(inner) = tx["inner_hash"].as_str() {
             assert_eq!(&json(&["get", "tx", inner, "--data", built.path(), "--json"])[0], tx);
             checked += 1;

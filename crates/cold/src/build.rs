@@ -19,8 +19,8 @@ use icecore_ledger::{ChunkId, Decoder, Geometry, LedgerRange, LedgerStream, Sour
 use icecore_txindex::{Options, Progress, build_index_with};
 
 use crate::{
-    ChunkCounts, ChunkTask, Control, Coverage, Error, Inventory, Kind, Layout, LedgerPack, Manifest, Plan, Result,
-    chunk::ChunkBuild, inventory::sweep_partials, plan,
+    ChunkCounts, ChunkTask, Control, Coverage, Error, Inventory, Kind, Layout, LedgerPack, Manifest, Plan,
+    Result, chunk::ChunkBuild, inventory::sweep_partials, plan,
 };
 
 /// A store to build into, and what to build it from.
@@ -154,7 +154,12 @@ impl Builder<'_> {
 
 /// Builds the index of a coverage from the hash runs of its chunks; gives the number of keys.
 pub(crate) fn build_index(
-    disk: &Arc<dyn Disk>, layout: &Layout, geometry: &Geometry, coverage: &Coverage, workers: usize, control: &Control,
+    disk: &Arc<dyn Disk>,
+    layout: &Layout,
+    geometry: &Geometry,
+    coverage: &Coverage,
+    workers: usize,
+    control: &Control,
 ) -> Result<u64> {
     let runs: Vec<PathBuf> = coverage.chunks().map(|chunk| layout.file(Kind::Run, chunk)).collect();
     let first = ledgers_of(geometry, coverage.first)?.first;
@@ -185,7 +190,11 @@ fn chunks_in(geometry: &Geometry, range: LedgerRange) -> Result<(ChunkId, ChunkI
         let begins_there = |ledgers: &LedgerRange| ledgers.first >= range.first;
         let chunks = [of, ChunkId(of.0.saturating_add(1))];
         let next = chunks.into_iter().filter_map(|chunk| geometry.ledgers_of(chunk)).find(begins_there);
-        Error::NoCompleteChunk { range, ledgers_per_chunk: geometry.ledgers_per_chunk(), next: next.unwrap_or(range) }
+        Error::NoCompleteChunk {
+            range,
+            ledgers_per_chunk: geometry.ledgers_per_chunk(),
+            next: next.unwrap_or(range),
+        }
     })
 }
 

@@ -54,7 +54,11 @@ pub(crate) fn event_paths(layout: &Layout, chunk: ChunkId) -> EventPaths {
 impl ChunkBuild<'_> {
     /// Writes the wanted kinds of files of `chunk` from the next ledgers of `stream`.
     pub(crate) fn run(
-        &self, chunk: ChunkId, ledgers: LedgerRange, kinds: &[Kind], stream: &mut dyn LedgerStream,
+        &self,
+        chunk: ChunkId,
+        ledgers: LedgerRange,
+        kinds: &[Kind],
+        stream: &mut dyn LedgerStream,
     ) -> Result<ChunkCounts> {
         let mut files = Files::begin(self, chunk, ledgers, kinds)?;
         let mut counts = ChunkCounts::default();
@@ -63,7 +67,8 @@ impl ChunkBuild<'_> {
             let place = || format!("the source of chunk {chunk}");
             let raw = stream.next_ledger()?;
             let raw = raw.ok_or_else(|| Error::Truncated { place: place(), expected: seq })?;
-            let decoded = self.decoder.decode(raw.bytes).map_err(|source| Error::Decode { chunk, seq, source })?;
+            let decoded =
+                self.decoder.decode(raw.bytes).map_err(|source| Error::Decode { chunk, seq, source })?;
             for found in [raw.seq, decoded.seq] {
                 if found != seq {
                     return Err(Error::Foreign { place: place(), expected: seq, found });
@@ -93,17 +98,23 @@ struct Files<'a> {
 }
 
 impl<'a> Files<'a> {
-    fn begin(build: &'a ChunkBuild<'a>, chunk: ChunkId, ledgers: LedgerRange, kinds: &[Kind]) -> Result<Self> {
+    fn begin(
+        build: &'a ChunkBuild<'a>,
+        chunk: ChunkId,
+        ledgers: LedgerRange,
+        kinds: &[Kind],
+    ) -> Result<Self> {
         let ChunkBuild { disk, layout, threads, .. } = build;
         for &kind in kinds {
             disk.create_dir_all(layout.file(kind, chunk).parent().unwrap_or(Path::new("")))?;
         }
         let pack = layout.file(Kind::Ledgers, chunk);
-        let pack = kinds.contains(&Kind::Ledgers).then(|| {
-            LedgerPackWriter::create(disk, &pack, ledgers.first, *threads, IfExists::Fail)
-        });
+        let pack = kinds
+            .contains(&Kind::Ledgers)
+            .then(|| LedgerPackWriter::create(disk, &pack, ledgers.first, *threads, IfExists::Fail));
         // The three event files belong together: where one is missing, all are written again.
-        let events = kinds.iter().any(|kind| matches!(kind, Kind::Events | Kind::EventBitmaps | Kind::EventTerms));
+        let events =
+            kinds.iter().any(|kind| matches!(kind, Kind::Events | Kind::EventBitmaps | Kind::EventTerms));
         let events = events.then(|| {
             let options = icecore_events::Options::new().concurrency(*threads).if_exists(IfExists::Replace);
             ChunkEventsWriter::create(disk, &event_paths(layout, chunk), ledgers.first, options)

@@ -29,7 +29,9 @@ impl Inventory {
         let mut found = Inventory::default();
         for dir in [Kind::Ledgers, Kind::Run, Kind::Events].map(|kind| layout.kind_dir(kind)) {
             for bucket in disk.list(&dir)? {
-                for (kind, chunk) in disk.list(&dir.join(&bucket))?.iter().filter_map(|name| Kind::of_name(name)) {
+                for (kind, chunk) in
+                    disk.list(&dir.join(&bucket))?.iter().filter_map(|name| Kind::of_name(name))
+                {
                     if let Some(len) = disk.file_len(&layout.file(kind, chunk))? {
                         found.chunks.entry(chunk).or_default().insert(kind, len);
                     }
@@ -38,8 +40,10 @@ impl Inventory {
         }
         for name in disk.list(&layout.index_dir())? {
             let Some(window) = Layout::window_of_name(&name) else { continue };
-            for (first, last) in
-                disk.list(&layout.index_dir().join(&name))?.iter().filter_map(|name| Layout::coverage_of_name(name))
+            for (first, last) in disk
+                .list(&layout.index_dir().join(&name))?
+                .iter()
+                .filter_map(|name| Layout::coverage_of_name(name))
             {
                 let coverage = Coverage { window, first, last };
                 if let Some(len) = disk.file_len(&layout.index(&coverage))? {
@@ -65,7 +69,9 @@ impl Inventory {
         let mut reach: Vec<LedgerRange> = Vec::new();
         for range in ranges {
             match reach.last_mut() {
-                Some(last) if u64::from(last.last.0) + 1 == u64::from(range.first.0) => last.last = range.last,
+                Some(last) if u64::from(last.last.0) + 1 == u64::from(range.first.0) => {
+                    last.last = range.last
+                }
                 _ => reach.push(range),
             }
         }

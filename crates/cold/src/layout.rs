@@ -35,8 +35,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds, in the order of a table.
-    pub const ALL: [Kind; 5] =
-        [Kind::Ledgers, Kind::Run, Kind::Events, Kind::EventBitmaps, Kind::EventTerms];
+    pub const ALL: [Kind; 5] = [Kind::Ledgers, Kind::Run, Kind::Events, Kind::EventBitmaps, Kind::EventTerms];
 
     /// Directory and what follows the chunk's number in the name.
     const fn place(self) -> (&'static str, &'static str) {
@@ -197,12 +196,17 @@ mod tests {
         assert_eq!(names[3], "/s/events/00005/00005331-index.pack");
         assert_eq!(names[4], "/s/events/00005/00005331-index.hash");
         let coverage = Coverage { window: WindowId(5), first: ChunkId(5000), last: ChunkId(5331) };
-        assert_eq!(layout.index(&coverage).display().to_string(), "/s/txhash/index/00000005/00005000-00005331.idx");
+        assert_eq!(
+            layout.index(&coverage).display().to_string(),
+            "/s/txhash/index/00000005/00005000-00005331.idx"
+        );
     }
 
     #[test]
     fn foreign_names_are_none_of_ours() {
-        for name in ["", "x.pack", "0000001.pack", "+0000001.pack", "00000001.pack.partial", "00000001-events.bin"] {
+        for name in
+            ["", "x.pack", "0000001.pack", "+0000001.pack", "00000001.pack.partial", "00000001-events.bin"]
+        {
             assert_eq!(Kind::of_name(name), None, "{name}");
         }
         for name in ["00000002-00000001.idx", "00000001.idx", "00000001-00000002.idx.partial"] {

@@ -50,9 +50,13 @@ impl Manifest {
         source.read_exact_at(&mut bytes, 0)?;
         let file: File = serde_json::from_slice(&bytes).map_err(|e| bad(e.to_string()))?;
         if file.layout != LAYOUT_VERSION {
-            return Err(bad(format!("layout {} is not known, this program knows {LAYOUT_VERSION}", file.layout)));
+            return Err(bad(format!(
+                "layout {} is not known, this program knows {LAYOUT_VERSION}",
+                file.layout
+            )));
         }
-        let geometry = Geometry::new(file.ledgers_per_chunk, file.chunks_per_window).map_err(|e| bad(e.to_string()))?;
+        let geometry =
+            Geometry::new(file.ledgers_per_chunk, file.chunks_per_window).map_err(|e| bad(e.to_string()))?;
         Ok(Some(Manifest { geometry, network: file.network }))
     }
 
@@ -83,7 +87,8 @@ impl Manifest {
             chunks_per_window: self.geometry.chunks_per_window(),
             network: self.network.clone(),
         };
-        let text = serde_json::to_string_pretty(&file).map_err(|e| Error::Manifest { path: path.clone(), what: e.to_string() })?;
+        let text = serde_json::to_string_pretty(&file)
+            .map_err(|e| Error::Manifest { path: path.clone(), what: e.to_string() })?;
         let pending = PendingFile::create(disk, &path, IfExists::Fail)?;
         pending.write_all_at(text.as_bytes(), 0)?;
         pending.write_all_at(b"\n", text.len() as u64)?;
@@ -135,7 +140,10 @@ mod tests {
             let file = disk.create_exclusive(&layout.manifest()).unwrap();
             file.write_all_at(bad.as_bytes(), 0).unwrap();
             let error = Manifest::read(&*disk, &layout).unwrap_err();
-            assert!(matches!(error, Error::Manifest { .. }) && error.to_string().contains("/s/icecore.json"), "{error}");
+            assert!(
+                matches!(error, Error::Manifest { .. }) && error.to_string().contains("/s/icecore.json"),
+                "{error}"
+            );
         }
     }
 }

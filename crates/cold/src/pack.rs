@@ -35,7 +35,11 @@ impl LedgerPackWriter {
     /// # Errors
     /// [`Error::Packfile`] when the name is taken or the disk refuses.
     pub fn create(
-        disk: &Arc<dyn Disk>, path: &Path, first: LedgerSeq, threads: usize, if_exists: IfExists,
+        disk: &Arc<dyn Disk>,
+        path: &Path,
+        first: LedgerSeq,
+        threads: usize,
+        if_exists: IfExists,
     ) -> Result<Self> {
         let options = Options::new().items_per_record(1).format(FORMAT).concurrency(threads);
         let options = options.if_exists(if_exists).bytes_per_sync(BYTES_PER_SYNC);
@@ -94,7 +98,8 @@ impl LedgerPack {
         let first = <[u8; 4]>::try_from(reader.app_data()?).map(u32::from_be_bytes);
         let first = first.map_err(|_| bad("its app data is not one sequence number".into()))?;
         let last = info.item_count.checked_sub(1).and_then(|more| first.checked_add(more));
-        let last = last.ok_or_else(|| bad(format!("{} ledgers from {first} cannot be numbered", info.item_count)))?;
+        let last =
+            last.ok_or_else(|| bad(format!("{} ledgers from {first} cannot be numbered", info.item_count)))?;
         let ledgers = LedgerRange { first: LedgerSeq(first), last: LedgerSeq(last) };
         Ok(LedgerPack { reader, path: path.to_path_buf(), ledgers })
     }
@@ -109,7 +114,10 @@ impl LedgerPack {
             return Ok(pack);
         }
         let (found, want) = (pack.ledgers, ledgers);
-        let what = format!("holds ledgers {}..={}, its chunk is {}..={}", found.first, found.last, want.first, want.last);
+        let what = format!(
+            "holds ledgers {}..={}, its chunk is {}..={}",
+            found.first, found.last, want.first, want.last
+        );
         Err(Error::BadPack { path: path.to_path_buf(), what })
     }
 
@@ -150,7 +158,8 @@ impl Source for LedgerPack {
             return Err(icecore_ledger::Error::OutOfRange { place, has: self.ledgers, wanted: ledgers });
         }
         let first = ledgers.first.0 - self.ledgers.first.0;
-        let items = self.reader.read_range(first, ledgers.count() as u32).map_err(|e| self.source_error(&e))?;
+        let items =
+            self.reader.read_range(first, ledgers.count() as u32).map_err(|e| self.source_error(&e))?;
         Ok(Box::new(PackStream { pack: self, items, next: u64::from(ledgers.first.0) }))
     }
 }

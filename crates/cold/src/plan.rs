@@ -62,7 +62,12 @@ pub fn plan(inventory: &Inventory, geometry: &Geometry, first: ChunkId, last: Ch
 }
 
 /// The coverages that the store has once chunks `first..=last` are there.
-fn wanted_coverages(inventory: &Inventory, geometry: &Geometry, first: ChunkId, last: ChunkId) -> Vec<Coverage> {
+fn wanted_coverages(
+    inventory: &Inventory,
+    geometry: &Geometry,
+    first: ChunkId,
+    last: ChunkId,
+) -> Vec<Coverage> {
     let held = |chunk: u32| {
         (first.0..=last.0).contains(&chunk)
             || inventory.chunks.get(&ChunkId(chunk)).is_some_and(|files| files.contains_key(&Kind::Ledgers))
@@ -72,7 +77,11 @@ fn wanted_coverages(inventory: &Inventory, geometry: &Geometry, first: ChunkId, 
     for chunk in first.0..=last.0 {
         match coverages.last_mut() {
             Some(current) if current.window == window(chunk) => current.last = ChunkId(chunk),
-            _ => coverages.push(Coverage { window: window(chunk), first: ChunkId(chunk), last: ChunkId(chunk) }),
+            _ => coverages.push(Coverage {
+                window: window(chunk),
+                first: ChunkId(chunk),
+                last: ChunkId(chunk),
+            }),
         }
     }
     for coverage in &mut coverages {

@@ -53,7 +53,8 @@ impl Store {
         let manifest = manifest.ok_or_else(|| Error::NotAStore { path: layout.root().to_path_buf() })?;
         let inventory = Inventory::scan(&*disk, &layout)?;
         let newest_first = inventory.indexes.keys().rev();
-        let indexes = newest_first.map(|coverage| Ok(WindowIndex::from_source(disk.open(&layout.index(coverage))?)?));
+        let indexes =
+            newest_first.map(|coverage| Ok(WindowIndex::from_source(disk.open(&layout.index(coverage))?)?));
         let indexes = indexes.collect::<Result<_>>()?;
         Ok(Store { disk, layout, manifest, inventory, indexes })
     }

@@ -76,7 +76,8 @@ impl Store {
         for entry in Run::open(self.disk(), path)?.scan() {
             let entry = entry?;
             if !ledgers.contains(entry.seq) {
-                let what = format!("it has ledger {}, the chunk is {}..={}", entry.seq, ledgers.first, ledgers.last);
+                let what =
+                    format!("it has ledger {}, the chunk is {}..={}", entry.seq, ledgers.first, ledgers.last);
                 return Err(Error::Differs { path: path.to_path_buf(), what });
             }
         }
@@ -96,7 +97,8 @@ impl Store {
         let path = self.layout().index(coverage);
         let index = WindowIndex::from_source(self.disk().open(&path)?)?;
         let geometry = &self.manifest().geometry;
-        let (first, last) = (ledgers_of(geometry, coverage.first)?.first, ledgers_of(geometry, coverage.last)?.last);
+        let (first, last) =
+            (ledgers_of(geometry, coverage.first)?.first, ledgers_of(geometry, coverage.last)?.last);
         let found = index.coverage();
         if (found.first, found.last) != (first, last) {
             let what = format!("it covers {}..={}, its name says {first}..={last}", found.first, found.last);
@@ -111,7 +113,11 @@ impl Store {
     /// # Errors
     /// [`Error::Cancelled`], and what the scratch directory refuses; all else is reported.
     pub fn verify_deep(
-        &self, decoder: &dyn Decoder, scratch: &Path, workers: usize, control: &Control,
+        &self,
+        decoder: &dyn Decoder,
+        scratch: &Path,
+        workers: usize,
+        control: &Control,
         report: &mut dyn FnMut(Checked),
     ) -> Result<()> {
         let chunks: Vec<ChunkId> = self.inventory().chunks.keys().copied().collect();
@@ -154,7 +160,10 @@ impl Store {
 }
 
 fn incomplete_events(path: &Path) -> Error {
-    Error::Differs { path: path.to_path_buf(), what: "the other event files of its chunk are missing".to_owned() }
+    Error::Differs {
+        path: path.to_path_buf(),
+        what: "the other event files of its chunk are missing".to_owned(),
+    }
 }
 
 fn incomplete_coverage(path: &Path) -> Error {
@@ -179,8 +188,13 @@ impl Deep<'_> {
             what: "it is missing".to_owned(),
         })?;
         let Deep { decoder, control, again, .. } = self;
-        let build =
-            ChunkBuild { disk: self.store.disk(), layout: again, decoder: *decoder, control, threads: self.workers };
+        let build = ChunkBuild {
+            disk: self.store.disk(),
+            layout: again,
+            decoder: *decoder,
+            control,
+            threads: self.workers,
+        };
         let kinds = [Kind::Run, Kind::Events, Kind::EventBitmaps, Kind::EventTerms];
         build.run(chunk, ledgers, &kinds, &mut *pack.stream(ledgers)?)?;
         Ok(())

@@ -7,14 +7,15 @@ use icecore_cold::{Builder, Control, Layout, Manifest, Store};
 use icecore_diskio::RealDisk;
 use icecore_events::Query;
 use icecore_ledger::{Decoder, Geometry, LedgerRange, LedgerSeq, TxHash};
-use icecore_stellar::{StellarDecoder, find_transaction, source};
+use icecore_stellar::{NetworkId, STANDALONE, StellarDecoder, find_transaction, source};
 use icecore_testkit::{SplitMix64, golden};
 
 const FILE: &str = "load-ledgers-p25.xdr.zst";
 
 /// Transactions and events of each ledger of [`FILE`].
 fn facts() -> BTreeMap<u64, (u64, u64)> {
-    let lines = golden::LEDGER_FACTS.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let lines =
+        golden::LEDGER_FACTS.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
     let of_file = lines.filter(|fact| fact["file"] == FILE);
     let number = |fact: &serde_json::Value, field: &str| fact[field].as_u64().unwrap();
     of_file.map(|f| (number(&f, "seq"), (number(&f, "transactions"), number(&f, "events")))).collect()
@@ -51,13 +52,18 @@ fn two_chunks_of_real_ledgers_answer_for_every_hash_and_for_no_other() {
         let raw = store.ledger(seq).unwrap().unwrap();
         let decoded = StellarDecoder.decode(&raw).unwrap();
         assert_eq!((decoded.transactions.len() as u64, decoded.events.len() as u64), expected(seq.0));
-        let network = icecore_stellar::NetworkId::of(icecore_stellar::LOAD_TEST);
+        let network = NetworkId::of(STANDALONE);
         for (index, tx) in (1..).zip(&decoded.transactions) {
             let found = store.transaction(&tx.hash, &StellarDecoder).unwrap().unwrap();
             let parts = find_transaction(&found.raw, &tx.hash, &network).unwrap().unwrap();
             assert_eq!((found.ledger, parts.index, parts.hash), (seq, index, tx.hash));
+            assert!(parts.envelope.is_some());
         }
-        let in_ledger = Query { ledgers: Some(LedgerRange { first: seq, last: seq }), limit: usize::MAX, ..Query::default() };
+        let in_ledger = Query {
+            ledgers: Some(LedgerRange { first: seq, last: seq }),
+            limit: usize::MAX,
+            ..Query::default()
+        };
         assert_eq!(store.events(&in_ledger, &StellarDecoder).unwrap().len() as u64, expected(seq.0).1);
     }
     let mut rng = SplitMix64::new(1);

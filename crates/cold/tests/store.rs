@@ -7,11 +7,14 @@ use std::{
 };
 
 use icecore_cold::{
-    BuildReport, Builder, Checked, ChunkCounts, Control, Coverage, Error, Inventory, Kind, Layout, Manifest, Result, Store,
+    BuildReport, Builder, Checked, ChunkCounts, Control, Coverage, Error, Inventory, Kind, Layout, Manifest,
+    Result, Store,
 };
 use icecore_diskio::{Disk, Fault, FaultyDisk, RealDisk};
 use icecore_events::{Filter, Order, Query};
-use icecore_ledger::{ChunkId, Decoder, Geometry, LedgerRange, LedgerSeq, LedgerStream, Source, TxHash, WindowId};
+use icecore_ledger::{
+    ChunkId, Decoder, Geometry, LedgerRange, LedgerSeq, LedgerStream, Source, TxHash, WindowId,
+};
 use icecore_stellar::{StellarDecoder, source::Generator};
 
 const SPEC: &str = "gen:seed=5,ledgers=60,txs=4,events=2,fee_bumps=20";
@@ -80,7 +83,11 @@ impl Setup {
 
     fn verify_deep(&self) -> Vec<Checked> {
         let scratch = tempfile::tempdir().unwrap();
-        let root = if self.disk.list(scratch.path()).is_ok() { scratch.path().to_path_buf() } else { "/scratch".into() };
+        let root = if self.disk.list(scratch.path()).is_ok() {
+            scratch.path().to_path_buf()
+        } else {
+            "/scratch".into()
+        };
         self.disk.create_dir_all(&root).unwrap();
         let mut checked = Vec::new();
         let report = &mut |one| checked.push(one);
@@ -139,7 +146,8 @@ fn everything_that_went_in_is_found_again() {
     for n in 0..=255 {
         assert!(store.transaction(&TxHash([n; 32]), &StellarDecoder).unwrap().is_none());
     }
-    let windows: Vec<_> = store.inventory().indexes.keys().map(|c| (c.window.0, c.first.0, c.last.0)).collect();
+    let windows: Vec<_> =
+        store.inventory().indexes.keys().map(|c| (c.window.0, c.first.0, c.last.0)).collect();
     assert_eq!(windows, [(0, 0, 3), (1, 4, 5)]);
 }
 
@@ -174,7 +182,8 @@ fn events_come_in_pages_over_chunks_in_both_orders() {
             expected.reverse();
         }
         assert!(expected.len() > 10, "{}", expected.len());
-        let mut query = Query { filters: filters.clone(), ledgers: Some(ledgers), order, after: None, limit: 3 };
+        let mut query =
+            Query { filters: filters.clone(), ledgers: Some(ledgers), order, after: None, limit: 3 };
         let mut paged = Vec::new();
         loop {
             let page = store.events(&query, &StellarDecoder).unwrap();
@@ -308,7 +317,11 @@ impl<F: Fn(&mut LedgerSeq, &mut Vec<u8>) + Send + Sync> Source for Spoiled<F> {
         self.random_access
     }
     fn stream(&self, ledgers: LedgerRange) -> icecore_ledger::Result<Box<dyn LedgerStream + '_>> {
-        Ok(Box::new(SpoiledStream { inner: self.inner.stream(ledgers)?, bytes: Vec::new(), spoil: &self.spoil }))
+        Ok(Box::new(SpoiledStream {
+            inner: self.inner.stream(ledgers)?,
+            bytes: Vec::new(),
+            spoil: &self.spoil,
+        }))
     }
 }
 
@@ -342,7 +355,10 @@ fn a_bad_ledger_stops_its_chunk_and_spares_the_finished() {
         assert!(matches!(error, Error::Decode { chunk: ChunkId(2), seq: LedgerSeq(25), .. }), "{error}");
         let source = Spoiled { inner: source.inner, random_access, spoil: other };
         let error = setup.build_from(&source, range(2, 61), 1).unwrap_err();
-        assert!(matches!(error, Error::Foreign { expected: LedgerSeq(25), found: LedgerSeq(26), .. }), "{error}");
+        assert!(
+            matches!(error, Error::Foreign { expected: LedgerSeq(25), found: LedgerSeq(26), .. }),
+            "{error}"
+        );
         let kept: Vec<_> = Inventory::scan(&*setup.disk, &setup.layout).unwrap().chunks.into_keys().collect();
         assert_eq!(kept, [ChunkId(0), ChunkId(1)]);
         assert_eq!(setup.build(2, 61, 2).unwrap().chunks_built, 4);

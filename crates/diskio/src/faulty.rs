@@ -203,7 +203,9 @@ impl Disk for FaultyDisk {
             return Err(Error::NotFound { op: Op::Create, path: path.to_path_buf() });
         }
         let inode = match state.live_names.get(path) {
-            Some(&inode) if state.inodes[inode].owned => return Err(Error::Busy { path: path.to_path_buf() }),
+            Some(&inode) if state.inodes[inode].owned => {
+                return Err(Error::Busy { path: path.to_path_buf() });
+            }
             Some(&inode) => inode,
             None => {
                 let inode = state.new_inode(true);

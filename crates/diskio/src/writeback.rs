@@ -11,7 +11,8 @@ pub(crate) fn start(file: &File, offset: u64, len_bytes: u64) {
     use std::os::fd::AsRawFd;
     let (Ok(offset), Ok(len_bytes)) = (i64::try_from(offset), i64::try_from(len_bytes)) else { return };
     // SAFETY: the descriptor is open while `file` is borrowed; the call has no pointer arguments.
-    let _ = unsafe { libc::sync_file_range(file.as_raw_fd(), offset, len_bytes, libc::SYNC_FILE_RANGE_WRITE) };
+    let _ =
+        unsafe { libc::sync_file_range(file.as_raw_fd(), offset, len_bytes, libc::SYNC_FILE_RANGE_WRITE) };
 }
 
 #[cfg(not(target_os = "linux"))]

@@ -38,7 +38,9 @@ pub fn parse_topic(text: &str) -> Result<Vec<u8>> {
         Some(("sym", _)) => Err(bad(text, "a symbol has at most 32 characters")),
         Some(("str", value)) => Ok(tagged_bytes(SCV_STRING, value)),
         Some(("addr", address)) => parse_address(address).ok_or_else(|| bad(text, forms)),
-        Some(("hex", digits)) => parse_hex(digits).ok_or_else(|| bad(text, "hex: wants pairs of hexadecimal digits")),
+        Some(("hex", digits)) => {
+            parse_hex(digits).ok_or_else(|| bad(text, "hex: wants pairs of hexadecimal digits"))
+        }
         _ => Err(bad(text, forms)),
     }
 }
@@ -75,12 +77,15 @@ fn parse_hex(text: &str) -> Option<Vec<u8>> {
 }
 
 fn bad(text: &str, what: &str) -> Error {
-    Error::Config { place: format!("{:?}", text.chars().take(100).collect::<String>()), what: what.to_owned() }
+    Error::Config {
+        place: format!("{:?}", text.chars().take(100).collect::<String>()),
+        what: what.to_owned(),
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use stellar_xdr::{Limits, ReadXdr, ScAddress, ScVal};
+    use stellar_xdr::{ContractId, Hash, Limits, ReadXdr, ScAddress, ScString, ScVal};
 
     use super::*;
 
@@ -91,10 +96,13 @@ mod tests {
     #[test]
     fn topics_are_the_values_they_name() {
         assert_eq!(value("sym:transfer"), ScVal::Symbol("transfer".try_into().unwrap()));
-        assert_eq!(value("str:a:b"), ScVal::String("a:b".try_into().unwrap()));
+        assert_eq!(value("str:a:b"), ScVal::String(ScString("a:b".try_into().unwrap())));
         assert_eq!(value("hex:0000000300000007"), ScVal::U32(7));
         let contract = format_contract(&[7; 32]);
-        assert_eq!(value(&format!("addr:{contract}")), ScVal::Address(ScAddress::Contract(stellar_xdr::ContractId(stellar_xdr::Hash([7; 32])))));
+        assert_eq!(
+            value(&format!("addr:{contract}")),
+            ScVal::Address(ScAddress::Contract(ContractId(Hash([7; 32]))))
+        );
         let account = "GAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAWHF";
         assert!(matches!(value(&format!("addr:{account}")), ScVal::Address(ScAddress::Account(_))));
     }
