@@ -79,7 +79,8 @@ fn chunk(c: &mut Criterion) {
         });
     }
     let mut compressor = compressor();
-    let mut out = Vec::with_capacity(zstd::zstd_safe::compress_bound(ledgers.iter().map(Vec::len).max().unwrap()));
+    let mut out =
+        Vec::with_capacity(zstd::zstd_safe::compress_bound(ledgers.iter().map(Vec::len).max().unwrap()));
     group.bench_function("reference: bare zstd of the ledgers, 1 thread", |b| {
         b.iter(|| {
             for ledger in &ledgers {

@@ -14,7 +14,8 @@ const SMALL_ITEM_BYTES: usize = 400;
 const ITEMS_PER_RECORD: usize = 128;
 
 fn write(path: &std::path::Path, items: &[Vec<u8>], per_record: u32, threads: usize) {
-    let options = Options::new().items_per_record(per_record).concurrency(threads).if_exists(IfExists::Replace);
+    let options =
+        Options::new().items_per_record(per_record).concurrency(threads).if_exists(IfExists::Replace);
     let mut writer = Writer::create(path, options).unwrap();
     items.iter().for_each(|item| writer.append(item).unwrap());
     writer.finish(&[]).unwrap();
@@ -98,7 +99,9 @@ fn large_items(c: &mut Criterion) {
     let mut rng = SplitMix64::new(2);
     let mapped = Reader::from_source(Mmap::open(&path).unwrap()).unwrap();
     for (name, reader) in [("from a file", &reader), ("from a map", &mapped)] {
-        group.bench_function(name, |b| b.iter(|| reader.read_item_into(rng.below(100) as u32, &mut item).unwrap()));
+        group.bench_function(name, |b| {
+            b.iter(|| reader.read_item_into(rng.below(100) as u32, &mut item).unwrap())
+        });
     }
     group.bench_function("reference: one zstd decode", |b| {
         b.iter(|| {

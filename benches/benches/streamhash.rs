@@ -12,7 +12,8 @@ use icecore_testkit::SplitMix64;
 
 const KEYS: usize = 10_000_000;
 const QUERIES: usize = 1 << 16;
-const ALGORITHMS: [(Algorithm, &str); 2] = [(Algorithm::Bijection, "Bijection"), (Algorithm::PtrHash, "PTRHash")];
+const ALGORITHMS: [(Algorithm, &str); 2] =
+    [(Algorithm::Bijection, "Bijection"), (Algorithm::PtrHash, "PTRHash")];
 
 fn options(algorithm: Algorithm, workers: usize) -> Options {
     let options = Options::new().algorithm(algorithm).payload_bytes(3).fingerprint_bytes(1);

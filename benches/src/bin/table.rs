@@ -42,7 +42,8 @@ struct Row {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let home = std::env::var_os("CRITERION_HOME").map_or_else(|| PathBuf::from("target/criterion"), PathBuf::from);
+    let home =
+        std::env::var_os("CRITERION_HOME").map_or_else(|| PathBuf::from("target/criterion"), PathBuf::from);
     let mut groups: BTreeMap<String, Vec<Row>> = BTreeMap::new();
     collect(&home, &mut groups)?;
     if groups.is_empty() {
@@ -53,12 +54,15 @@ fn main() -> Result<(), Box<dyn Error>> {
         let reference = rows.iter().find(|row| row.name.starts_with(REFERENCE));
         println!("{group}");
         for row in rows.iter().filter(|row| !row.name.starts_with(REFERENCE)).chain(reference) {
-            let ratio = reference.map_or(String::new(), |r| format!("{:.2}", row.nanoseconds / r.nanoseconds));
+            let ratio =
+                reference.map_or(String::new(), |r| format!("{:.2}", row.nanoseconds / r.nanoseconds));
             let (time, rate) = (time(row.nanoseconds), rate(row));
             println!("  {:<64} {time:>12} {rate:>16} {ratio:>8}", row.name);
         }
     }
-    println!("\nMedians of one run; the ratio is ours over the reference, measured in the same run: lower is better.");
+    println!(
+        "\nMedians of one run; the ratio is ours over the reference, measured in the same run: lower is better."
+    );
     Ok(())
 }
 
@@ -78,7 +82,8 @@ fn collect(dir: &Path, groups: &mut BTreeMap<String, Vec<Row>>) -> Result<(), Bo
         });
         return Ok(());
     }
-    let mut entries: Vec<_> = fs::read_dir(dir)?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<_>>()?;
+    let mut entries: Vec<_> =
+        fs::read_dir(dir)?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<_>>()?;
     entries.sort();
     entries.iter().try_for_each(|entry| collect(entry, groups))
 }
@@ -97,7 +102,9 @@ fn rate(row: &Row) -> String {
     match row.throughput {
         Some(Throughput::Bytes(bytes)) => format!("{:.0} MB/s", bytes as f64 / seconds / 1e6),
         Some(Throughput::Elements(1)) | None => String::new(),
-        Some(Throughput::Elements(n)) if n as f64 / seconds >= 1e6 => format!("{:.2} M/s", n as f64 / seconds / 1e6),
+        Some(Throughput::Elements(n)) if n as f64 / seconds >= 1e6 => {
+            format!("{:.2} M/s", n as f64 / seconds / 1e6)
+        }
         Some(Throughput::Elements(n)) => format!("{:.1} k/s", n as f64 / seconds / 1e3),
     }
 }
