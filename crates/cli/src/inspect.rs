@@ -27,12 +27,13 @@ pub(crate) fn ls(args: &Ls, out: &Output) -> Outcome {
     let mut rows = Vec::new();
     for (&chunk, files) in &store.inventory().chunks {
         let run = store.layout().file(Kind::Run, chunk);
+        let events = store.chunk_events(chunk)?;
         let has_run = files.contains_key(&Kind::Run);
         rows.push(Row {
             chunk,
             ledgers: store.pack(chunk)?.map(|pack| pack.ledgers().count()),
             hashes: if has_run { Some(Run::open(store.disk(), &run)?.len()) } else { None },
-            events: store.chunk_events(chunk).map(|events| events.event_count()).transpose()?.map(u64::from),
+            events: events.map(|events| events.event_count()).transpose()?.map(u64::from),
             bytes: Kind::ALL.iter().map(|kind| files.get(kind).copied()).collect(),
         });
     }

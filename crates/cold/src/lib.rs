@@ -52,6 +52,7 @@ mod layout;
 mod manifest;
 mod pack;
 mod plan;
+mod recent;
 mod store;
 mod verify;
 

@@ -8,8 +8,11 @@ use icecore_ledger::{ChunkId, Decoder, Geometry, LedgerRange, LedgerSeq, TxHash}
 use icecore_txindex::WindowIndex;
 
 use crate::{
-    Error, Inventory, Kind, Layout, LedgerPack, Manifest, Result, build::ledgers_of, chunk::event_paths,
+    Error, Inventory, Kind, Layout, LedgerPack, Manifest, Result, build::ledgers_of, chunk::event_paths, recent::Recent,
 };
+
+/// How many packs, and how many chunks' events, stay open between reads.
+const HELD_OPEN: usize = 16;
 
 /// A window index on any disk.
 pub(crate) type OpenIndex = WindowIndex<Box<dyn ReadAt>>;
@@ -24,6 +27,8 @@ pub struct Store {
     inventory: Inventory,
     /// Newest first: recent transactions are asked for most.
     indexes: Vec<OpenIndex>,
+    packs: Recent<ChunkId, LedgerPack>,
+    chunk_events: Recent<ChunkId, ChunkEvents>,
 }
 
 /// Where a transaction was found.
@@ -56,7 +61,8 @@ impl Store {
         let indexes =
             newest_first.map(|coverage| Ok(WindowIndex::from_source(disk.open(&layout.index(coverage))?)?));
         let indexes = indexes.collect::<Result<_>>()?;
-        Ok(Store { disk, layout, manifest, inventory, indexes })
+        let (packs, chunk_events) = (Recent::new(HELD_OPEN), Recent::new(HELD_OPEN));
+        Ok(Store { disk, layout, manifest, inventory, indexes, packs, chunk_events })
     }
 
     /// How the store is cut, and its network.
@@ -96,19 +102,35 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::BadPack`], [`Error::Packfile`].
-    pub fn pack(&self, chunk: ChunkId) -> Result<Option<LedgerPack>> {
+    pub fn pack(&self, chunk: ChunkId) -> Result<Option<Arc<LedgerPack>>> {
         if !self.has(Kind::Ledgers, chunk) {
             return Ok(None);
         }
-        let path = self.layout.file(Kind::Ledgers, chunk);
-        LedgerPack::open_chunk(&self.disk, &path, ledgers_of(self.geometry(), chunk)?).map(Some)
+        self.packs.get(chunk, || self.open_pack(chunk)).map(Some)
     }
 
     /// The events of a chunk; `None` when there are no such files.
-    pub fn chunk_events(&self, chunk: ChunkId) -> Option<ChunkEvents> {
-        let kinds = [Kind::Events, Kind::EventBitmaps, Kind::EventTerms];
-        let whole = kinds.into_iter().all(|kind| self.has(kind, chunk));
-        whole.then(|| ChunkEvents::open(&self.disk, &event_paths(&self.layout, chunk)))
+    ///
+    /// # Errors
+    /// [`Error::Events`].
+    pub fn chunk_events(&self, chunk: ChunkId) -> Result<Option<Arc<ChunkEvents>>> {
+        if ![Kind::Events, Kind::EventBitmaps, Kind::EventTerms].into_iter().all(|kind| self.has(kind, chunk)) {
+            return Ok(None);
+        }
+        self.chunk_events.get(chunk, || self.open_events(chunk)).map(Some)
+    }
+
+    pub(crate) fn open_pack(&self, chunk: ChunkId) -> Result<LedgerPack> {
+        let path = self.layout.file(Kind::Ledgers, chunk);
+        LedgerPack::open_chunk(&self.disk, &path, ledgers_of(self.geometry(), chunk)?)
+    }
+
+    /// Opens all three files before anything is held, so that what failed once is tried again.
+    pub(crate) fn open_events(&self, chunk: ChunkId) -> Result<ChunkEvents> {
+        let events = ChunkEvents::open(&self.disk, &event_paths(&self.layout, chunk));
+        events.event_count()?;
+        events.term_count()?;
+        Ok(events)
     }
 
     /// One raw ledger; `None` when the store does not reach it.
@@ -154,7 +176,7 @@ impl Store {
             if left == 0 {
                 break;
             }
-            if let Some(events) = self.chunk_events(chunk) {
+            if let Some(events) = self.chunk_events(chunk)? {
                 found.extend(events.query(&Query { limit: left, ..query.clone() }, decoder)?);
             }
         }

@@ -65,10 +65,7 @@ impl Store {
     }
 
     fn verify_pack(&self, chunk: ChunkId) -> Result<()> {
-        match self.pack(chunk)? {
-            Some(pack) => Ok(pack.reader().verify()?),
-            None => Ok(()),
-        }
+        Ok(self.open_pack(chunk)?.reader().verify()?)
     }
 
     fn verify_run(&self, chunk: ChunkId, path: &Path) -> Result<()> {
@@ -85,7 +82,11 @@ impl Store {
     }
 
     fn verify_events(&self, chunk: ChunkId, path: &Path) -> Result<()> {
-        let events = self.chunk_events(chunk).ok_or_else(|| incomplete_events(path))?;
+        let files = &self.inventory().chunks[&chunk];
+        if !(files.contains_key(&Kind::EventBitmaps) && files.contains_key(&Kind::EventTerms)) {
+            return Err(incomplete_events(path));
+        }
+        let events = self.open_events(chunk)?;
         if events.ledgers()? != Some(ledgers_of(&self.manifest().geometry, chunk)?) {
             let what = "its ledgers are not those of its chunk".to_owned();
             return Err(Error::Differs { path: path.to_path_buf(), what });
@@ -183,10 +184,7 @@ impl Deep<'_> {
     /// Writes a chunk's run and events once more, from its pack.
     fn derive(&self, chunk: ChunkId) -> Result<()> {
         let ledgers = ledgers_of(&self.store.manifest().geometry, chunk)?;
-        let pack = self.store.pack(chunk)?.ok_or_else(|| Error::BadPack {
-            path: self.store.layout().file(Kind::Ledgers, chunk),
-            what: "it is missing".to_owned(),
-        })?;
+        let pack = self.store.open_pack(chunk)?;
         let Deep { decoder, control, again, .. } = self;
         let build = ChunkBuild {
             disk: self.store.disk(),

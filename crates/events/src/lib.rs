@@ -25,7 +25,7 @@
 //!
 //! impl Decoder for Topics {
 //!     fn decode<'a>(&self, _: &'a [u8]) -> icecore_ledger::Result<Decoded<'a>> {
-//!         unimplemented!("ledgers come from elsewhere")
+//!         Err(icecore_ledger::Error::Empty { place: "a chain of events alone".into() })
 //!     }
 //!     fn event_fields<'a>(&self, body: &'a [u8]) -> icecore_ledger::Result<EventFields<'a>> {
 //!         Ok(EventFields { contract: None, topics: [Some(body), None, None, None] })
