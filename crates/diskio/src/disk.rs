@@ -124,6 +124,11 @@ impl Disk for RealDisk {
             // Between open and lock the former owner may have renamed its file away: then the lock is on a sealed
             // file that is not ours to empty.
             if Self::names(path, &file).map_err(wrap)? {
+                if file.metadata().map_err(wrap)?.nlink() > 1 {
+                    // A former owner was killed after it had linked its file to the final name: that one stays.
+                    fs::remove_file(path).map_err(wrap)?;
+                    continue;
+                }
                 file.set_len(0).map_err(wrap)?;
                 return Ok(Box::new(RealFile { file, path: path.to_path_buf() }));
             }
@@ -148,17 +153,23 @@ impl Disk for RealDisk {
     }
 
     fn create_dir_all(&self, dir: &Path) -> Result<()> {
-        if dir.as_os_str().is_empty() || dir.is_dir() {
-            return Ok(());
+        let Some(parent) = dir.parent() else { return Ok(()) };
+        let was_there = dir.is_dir();
+        if !was_there {
+            self.create_dir_all(parent)?;
+            match fs::create_dir(dir) {
+                Ok(()) => {}
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => {}
+                Err(e) => return Err(Error::from_io(Op::CreateDir, dir, e)),
+            }
         }
-        let parent = dir.parent().unwrap_or(Path::new(""));
-        self.create_dir_all(parent)?;
-        match fs::create_dir(dir) {
-            Ok(()) => {}
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => {}
-            Err(e) => return Err(Error::from_io(Op::CreateDir, dir, e)),
+        // Also where it was there: whoever made it may have failed here. A parent that must not be opened is not ours.
+        match self.sync_dir(parent) {
+            Err(Error::Io { source, .. }) if was_there && source.kind() == io::ErrorKind::PermissionDenied => {
+                Ok(())
+            }
+            synced => synced,
         }
-        self.sync_dir(parent)
     }
 
     fn sync_dir(&self, dir: &Path) -> Result<()> {
@@ -178,7 +189,9 @@ impl Disk for RealDisk {
         let wrap = |e| Error::from_io(Op::List, dir, e);
         let entries = match fs::read_dir(dir) {
             Ok(entries) => entries,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                return Ok(Vec::new());
+            }
             Err(e) => return Err(wrap(e)),
         };
         let mut names = Vec::new();

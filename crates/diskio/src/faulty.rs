@@ -6,8 +6,9 @@
 //! crash():    a new disk that holds durable names over durable bytes, nothing else
 //! ```
 //!
-//! Every call that changes something counts as one operation, numbered from 0; a fault is planted at a number, so a
-//! test counts the operations of a clean run and then repeats it once per number and kind of fault.
+//! Every call that changes something counts as one operation, numbered from 0 (making a directory is two: the directory,
+//! and syncing its parent); a fault is planted at a number, so a test counts the operations of a clean run and then
+//! repeats it once per number and kind of fault. Opening and reading are counted apart, in the same way.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,7 +17,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use crate::{Disk, Error, IfExists, Op, ReadAt, Result, WriteAt};
+use crate::{Disk, Error, IfExists, Op, ReadAt, Result, WriteAt, check_bounds};
 
 /// What goes wrong at the chosen operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,8 +28,10 @@ pub enum Fault {
     DiskFull,
     /// A write puts down half of its bytes, then fails; any other operation fails as with [`Fault::Io`].
     ShortWrite,
-    /// Power is lost: this operation and all later ones fail.
+    /// Power is lost: this operation and all later ones fail, reads included.
     PowerCut,
+    /// The operation panics, as a disk of somebody's own might; later ones work.
+    Panic,
 }
 
 #[derive(Clone, Default)]
@@ -38,6 +41,13 @@ struct Inode {
     owned: bool,
 }
 
+/// Operations of one kind: how many were tried, and which are to fail.
+#[derive(Default)]
+struct Counter {
+    tried: u64,
+    faults: BTreeMap<u64, Fault>,
+}
+
 #[derive(Default)]
 struct State {
     inodes: Vec<Inode>,
@@ -45,8 +55,8 @@ struct State {
     durable_names: BTreeMap<PathBuf, usize>,
     live_dirs: BTreeSet<PathBuf>,
     durable_dirs: BTreeSet<PathBuf>,
-    operations: u64,
-    faults: BTreeMap<u64, Fault>,
+    changes: Counter,
+    reads: Counter,
     cut: bool,
 }
 
@@ -59,20 +69,21 @@ pub struct FaultyDisk {
 impl fmt::Debug for FaultyDisk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = self.lock();
-        write!(f, "FaultyDisk({} files, {} operations)", state.live_names.len(), state.operations)
+        write!(f, "FaultyDisk({} files, {} operations)", state.live_names.len(), state.changes.tried)
     }
 }
 
 impl State {
     /// Counts an operation; `Ok(true)` asks a write to put down half of its bytes before it fails.
     fn step(&mut self, op: Op, path: &Path) -> Result<bool> {
-        let number = self.operations;
-        self.operations += 1;
+        let counter = if matches!(op, Op::Open | Op::Read) { &mut self.reads } else { &mut self.changes };
+        let number = counter.tried;
+        counter.tried += 1;
         let fail = |kind: io::ErrorKind| Err(Error::from_io(op, path, io::Error::new(kind, "planted fault")));
         if self.cut {
             return fail(io::ErrorKind::NotConnected);
         }
-        match self.faults.get(&number) {
+        match counter.faults.get(&number) {
             None => Ok(false),
             Some(Fault::Io) => fail(io::ErrorKind::Other),
             Some(Fault::DiskFull) => fail(io::ErrorKind::StorageFull),
@@ -82,6 +93,8 @@ impl State {
                 self.cut = true;
                 fail(io::ErrorKind::NotConnected)
             }
+            #[allow(clippy::panic)]
+            Some(Fault::Panic) => panic!("planted panic"),
         }
     }
 
@@ -112,12 +125,22 @@ impl FaultyDisk {
 
     /// How many operations have been tried so far.
     pub fn operations(&self) -> u64 {
-        self.lock().operations
+        self.lock().changes.tried
+    }
+
+    /// How many files have been opened and reads been tried so far.
+    pub fn reads(&self) -> u64 {
+        self.lock().reads.tried
     }
 
     /// Plants a fault at an operation number.
     pub fn fail_at(&self, operation: u64, fault: Fault) {
-        self.lock().faults.insert(operation, fault);
+        self.lock().changes.faults.insert(operation, fault);
+    }
+
+    /// Plants a fault at the number of an opening or a read.
+    pub fn fail_read_at(&self, read: u64, fault: Fault) {
+        self.lock().reads.faults.insert(read, fault);
     }
 
     /// What a machine that lost power now would find when it starts again, with no faults planted.
@@ -169,7 +192,9 @@ impl WriteAt for FaultyFile {
     }
 
     fn read_back_at(&self, buf: &mut [u8], offset: u64) -> Result<()> {
-        self.disk.lock().inodes[self.inode].live.as_slice().read_exact_at(buf, offset)
+        let mut state = self.disk.lock();
+        state.step(Op::Read, &self.path)?;
+        state.inodes[self.inode].live.as_slice().read_exact_at(buf, offset)
     }
 
     fn sync(&self) -> Result<()> {
@@ -187,11 +212,42 @@ impl Drop for FaultyFile {
     }
 }
 
+/// An opened file: its bytes at that time.
+struct FaultySource {
+    disk: FaultyDisk,
+    bytes: Vec<u8>,
+    path: PathBuf,
+}
+
+impl ReadAt for FaultySource {
+    fn len_bytes(&self) -> u64 {
+        self.bytes.len_bytes()
+    }
+
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> Result<()> {
+        self.disk.lock().step(Op::Read, &self.path)?;
+        check_bounds(&self.path, self.len_bytes(), offset, buf.len())?;
+        self.bytes.read_exact_at(buf, offset)
+    }
+
+    fn as_bytes(&self) -> Option<&[u8]> {
+        (!self.disk.lock().cut).then_some(&self.bytes)
+    }
+
+    fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
 impl Disk for FaultyDisk {
     fn open(&self, path: &Path) -> Result<Box<dyn ReadAt>> {
-        let state = self.lock();
+        let mut state = self.lock();
+        state.step(Op::Open, path)?;
         match state.live_names.get(path) {
-            Some(&inode) => Ok(Box::new(state.inodes[inode].live.clone())),
+            Some(&inode) => {
+                let bytes = state.inodes[inode].live.clone();
+                Ok(Box::new(FaultySource { disk: self.clone(), bytes, path: path.to_path_buf() }))
+            }
             None => Err(Error::NotFound { op: Op::Open, path: path.to_path_buf() }),
         }
     }
@@ -249,21 +305,25 @@ impl Disk for FaultyDisk {
     }
 
     fn create_dir_all(&self, dir: &Path) -> Result<()> {
-        let mut state = self.lock();
-        state.step(Op::CreateDir, dir)?;
-        for ancestor in dir.ancestors().filter(|d| !d.as_os_str().is_empty() && d.parent().is_some()) {
-            state.live_dirs.insert(ancestor.to_path_buf());
-            state.durable_dirs.insert(ancestor.to_path_buf());
+        let Some(parent) = dir.parent() else { return Ok(()) };
+        if !self.lock().dir_exists(dir) {
+            self.create_dir_all(parent)?;
+            let mut state = self.lock();
+            state.step(Op::CreateDir, dir)?;
+            state.live_dirs.insert(dir.to_path_buf());
         }
-        Ok(())
+        self.sync_dir(parent)
     }
 
     fn sync_dir(&self, dir: &Path) -> Result<()> {
-        let mut state = self.lock();
-        state.step(Op::Sync, dir)?;
-        state.durable_names.retain(|path, _| path.parent() != Some(dir));
-        let live: Vec<_> = state.live_names.iter().map(|(p, &i)| (p.clone(), i)).collect();
-        state.durable_names.extend(live.into_iter().filter(|(p, _)| p.parent() == Some(dir)));
+        let mut guard = self.lock();
+        guard.step(Op::Sync, dir)?;
+        let state = &mut *guard;
+        let inside = |path: &Path| path.parent() == Some(dir);
+        state.durable_names.retain(|path, _| !inside(path));
+        let names = state.live_names.iter().filter(|(path, _)| inside(path));
+        state.durable_names.extend(names.map(|(path, &inode)| (path.clone(), inode)));
+        state.durable_dirs.extend(state.live_dirs.iter().filter(|path| inside(path)).cloned());
         Ok(())
     }
 

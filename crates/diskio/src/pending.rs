@@ -14,7 +14,8 @@ use crate::{Disk, Error, IfExists, Result, WriteAt};
 /// drop     → NAME.partial removed
 /// ```
 ///
-/// So whatever bears the final name is whole, at every moment and after any crash.
+/// So whatever bears the final name is whole, at every moment and after any crash. A commit that fails leaves no new
+/// file, with one exception: where a file was replaced and only the last step failed, the new one is in its place.
 ///
 /// ```
 /// use icecore_diskio::{Disk, IfExists, PendingFile, RealDisk};
@@ -64,11 +65,19 @@ impl PendingFile {
     }
 
     /// Makes contents durable, gives the file its name, makes the name durable.
+    ///
+    /// # Errors
+    /// Those of the disk. Then the final name is as it was before, unless an older file has been replaced already: the
+    /// new one stays, and a power cut decides between the two.
     pub fn commit(mut self) -> Result<()> {
         self.sync()?;
         self.disk.rename(&self.partial, &self.path, self.if_exists)?;
         self.committed = true;
-        self.disk.sync_dir(self.path.parent().unwrap_or(Path::new("")))
+        let synced = self.disk.sync_dir(self.path.parent().unwrap_or(Path::new("")));
+        if synced.is_err() && self.if_exists == IfExists::Fail {
+            let _ = self.disk.remove(&self.path);
+        }
+        synced
     }
 }
 

@@ -132,7 +132,7 @@ fn a_fault_at_any_step_loses_nothing() {
     let before = clean.operations();
     write(&shared, path, NEW, IfExists::Replace).unwrap();
     let steps = before..clean.operations();
-    assert!(steps.clone().count() >= 6, "create dir, create, two writes, sync, rename, sync dir");
+    assert_eq!(steps.clone().count(), 7, "sync parent, create, two writes, sync, rename, sync dir");
 
     for step in steps {
         for fault in [Fault::Io, Fault::DiskFull, Fault::ShortWrite, Fault::PowerCut] {
@@ -142,7 +142,9 @@ fn a_fault_at_any_step_loses_nothing() {
             disk.fail_at(step, fault);
             let error = write(&shared, path, NEW, IfExists::Replace).unwrap_err();
             assert_eq!(matches!(error, Error::DiskFull { .. }), fault == Fault::DiskFull);
-            for found in [contents(&disk, path), contents(&disk.after_crash(), path)] {
+            assert!(fault != Fault::PowerCut || contents(&disk, path).is_none(), "read without power");
+            let survivors = if fault == Fault::PowerCut { disk.after_crash() } else { disk.clone() };
+            for found in [contents(&survivors, path), contents(&disk.after_crash(), path)] {
                 let found = found.unwrap();
                 assert!(found == OLD || found == NEW, "step {step}, {fault:?}: {found:?}");
             }
@@ -155,6 +157,62 @@ fn a_fault_at_any_step_loses_nothing() {
             assert_eq!(contents(&*restarted, path).unwrap(), NEW);
         }
     }
+}
+
+#[test]
+fn a_failed_commit_leaves_no_new_name() {
+    let path = Path::new("/d/file");
+    let clean = FaultyDisk::new();
+    write(&(Arc::new(clean.clone()) as Arc<dyn Disk>), path, NEW, IfExists::Fail).unwrap();
+    for step in 0..clean.operations() {
+        for fault in [Fault::Io, Fault::DiskFull, Fault::ShortWrite] {
+            let disk = FaultyDisk::new();
+            disk.fail_at(step, fault);
+            let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+            write(&shared, path, NEW, IfExists::Fail).unwrap_err();
+            assert!(disk.paths().is_empty(), "step {step}, {fault:?}: {:?}", disk.paths());
+            // Whatever of the directories was made and not synced, the next run makes durable.
+            write(&shared, path, NEW, IfExists::Fail).unwrap();
+            assert_eq!(contents(&disk.after_crash(), path).unwrap(), NEW, "step {step}, {fault:?}");
+        }
+    }
+}
+
+#[test]
+fn a_second_name_of_a_sealed_file_is_removed_and_the_file_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let (disk, path): (Arc<dyn Disk>, _) = (Arc::new(RealDisk), dir.path().join("file"));
+    write(&disk, &path, OLD, IfExists::Fail).unwrap();
+    // As after a kill between giving the new name and taking the old one away.
+    std::fs::hard_link(&path, partial(&path)).unwrap();
+    let file = PendingFile::create(&disk, &path, IfExists::Replace).unwrap();
+    file.write_all_at(NEW, 0).unwrap();
+    drop(file);
+    assert_eq!(contents(&*disk, &path).unwrap(), OLD);
+    assert_eq!(disk.list(dir.path()).unwrap(), ["file"]);
+}
+
+#[test]
+fn planted_reads_fail_and_are_counted_apart() {
+    let disk = FaultyDisk::new();
+    let file = disk.create_exclusive(Path::new("f")).unwrap();
+    file.write_all_at(NEW, 0).unwrap();
+    let changes = disk.operations();
+    disk.fail_read_at(1, Fault::Io);
+    disk.fail_read_at(3, Fault::Io);
+    disk.fail_read_at(5, Fault::Io);
+    let source = disk.open(Path::new("f")).unwrap();
+    let mut byte = [0];
+    assert!(source.read_exact_at(&mut byte, 0).is_err_and(|e| e.is_retryable()));
+    source.read_exact_at(&mut byte, 0).unwrap();
+    assert!(file.read_back_at(&mut byte, 0).is_err());
+    file.read_back_at(&mut byte, 0).unwrap();
+    assert!(disk.open(Path::new("f")).is_err());
+    assert_eq!((disk.reads(), disk.operations()), (6, changes));
+    disk.fail_at(changes, Fault::PowerCut);
+    assert!(file.sync().is_err());
+    assert!(source.read_exact_at(&mut byte, 0).is_err() && source.as_bytes().is_none());
+    assert!(file.read_back_at(&mut byte, 0).is_err() && disk.open(Path::new("f")).is_err());
 }
 
 #[test]
