@@ -165,7 +165,9 @@ impl Disk for RealDisk {
         }
         // Also where it was there: whoever made it may have failed here. A parent that must not be opened is not ours.
         match self.sync_dir(parent) {
-            Err(Error::Io { source, .. }) if was_there && source.kind() == io::ErrorKind::PermissionDenied => {
+            Err(Error::Io { source, .. })
+                if was_there && source.kind() == io::ErrorKind::PermissionDenied =>
+            {
                 Ok(())
             }
             synced => synced,
