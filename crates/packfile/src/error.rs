@@ -76,14 +76,15 @@ pub enum Error {
         /// Where in the file.
         place: Place,
     },
-    /// A record's codec could not decode it: it is damaged, or was written with another codec.
-    #[error("{} is damaged, or has another codec (record {record}): {source}", path.display())]
+    /// A record's codec could not decode it, or the extract function of a check one of its items: it is damaged, or was
+    /// written with another codec or function.
+    #[error("{} is damaged, or was written with another codec (record {record}): {source}", path.display())]
     Decode {
         /// The file.
         path: PathBuf,
         /// The record.
         record: u32,
-        /// The codec's reason.
+        /// The codec's or the function's reason.
         source: Arc<dyn std::error::Error + Send + Sync>,
     },
     /// A codec could not encode a record.
@@ -96,7 +97,7 @@ pub enum Error {
         /// The codec's reason.
         source: Arc<dyn std::error::Error + Send + Sync>,
     },
-    /// The extract function could not tell what to hash of an item.
+    /// The extract function could not tell what to hash of an item that is being written.
     #[error("cannot extract what to hash from an item of record {record} of {}: {source}", path.display())]
     Extract {
         /// The file.
@@ -134,6 +135,16 @@ pub enum Error {
         /// What is too large.
         what: &'static str,
         /// Its size.
+        size: u64,
+    },
+    /// The system has no memory for what a file rightly asks for.
+    #[error("cannot read {}: no memory for {what} ({size} bytes)", path.display())]
+    NoMemory {
+        /// The file.
+        path: PathBuf,
+        /// What the memory is for.
+        what: &'static str,
+        /// How much, in bytes.
         size: u64,
     },
     /// A record must hold at least one item.

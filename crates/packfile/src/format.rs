@@ -32,8 +32,10 @@ const MAGIC: u32 = 0x4843_4C53;
 const VERSION: u8 = 1;
 const FLAG_CONTENT_HASH: u8 = 1;
 const GROUP_TAIL_BYTES: usize = 5;
-/// The smallest group: one byte of residuals and the tail.
-const MIN_GROUP_BYTES: u64 = 6;
+/// The smallest group of so many values: a bit for each, and the tail.
+const fn min_group_bytes(values: u64) -> u64 {
+    if values == 0 { 0 } else { values.div_ceil(8) + GROUP_TAIL_BYTES as u64 }
+}
 
 /// The fixed facts of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -171,16 +173,20 @@ impl<'a> Group<'a> {
         Ok(Group { residuals: &rest[at..], width: width.into(), min: u32::from_le_bytes(min), count })
     }
 
+    /// How many values it has: no more than eight times the bytes that hold them.
+    pub(crate) fn count(&self) -> usize {
+        self.count
+    }
+
     /// How many bytes the group takes.
     pub(crate) fn len_bytes(&self) -> usize {
         self.residuals.len() + GROUP_TAIL_BYTES
     }
 
-    /// Appends the values, and returns their sum. They are no more than eight times the bytes that hold them.
+    /// Appends the values, and returns their sum.
     pub(crate) fn read(&self, out: &mut Vec<u32>) -> Result<u64, &'static str> {
         let mask = (1u64 << self.width) - 1;
         let mut sum = 0;
-        out.reserve(self.count);
         for i in 0..self.count {
             let bit = i * self.width as usize;
             let residual = ((window(self.residuals, bit / 8) >> (bit % 8)) & mask) as u32;
@@ -204,6 +210,13 @@ fn window(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(padded)
 }
 
+/// Makes room for `count` more values, or says what there is no memory for.
+pub(crate) fn reserve<T>(out: &mut Vec<T>, count: usize, path: &Path, what: &'static str) -> Result<()> {
+    let size = (count as u64).saturating_mul(size_of::<T>() as u64);
+    let no_memory = |_| Error::NoMemory { path: path.to_path_buf(), what, size };
+    out.try_reserve_exact(count).map_err(no_memory)
+}
+
 /// Splits bytes from the CRC32C that follows them.
 pub(crate) fn split_crc(bytes: &[u8]) -> Option<(&[u8], u32)> {
     let (rest, crc) = bytes.split_last_chunk::<CRC_BYTES>()?;
@@ -214,14 +227,18 @@ pub(crate) fn split_crc(bytes: &[u8]) -> Option<(&[u8], u32)> {
 pub(crate) fn read_index(path: &Path, bytes: &[u8], record_count: u32, index_base: u64) -> Result<Vec<u64>> {
     let corrupt = |what| Error::corrupt(path, Place::OffsetIndex, what);
     let (mut groups, crc) = split_crc(bytes).ok_or_else(|| corrupt("it is too short"))?;
-    if u64::from(record_count) > INDEX_GROUP as u64 * (groups.len() as u64 / MIN_GROUP_BYTES) {
+    let (full, rest) =
+        (u64::from(record_count) / INDEX_GROUP as u64, u64::from(record_count) % INDEX_GROUP as u64);
+    if (groups.len() as u64) < full * min_group_bytes(INDEX_GROUP as u64) + min_group_bytes(rest) {
         return Err(corrupt("it is too short for the number of records"));
     }
     if crc32c::crc32c(groups) != crc {
         return Err(Error::checksum(path, Place::OffsetIndex));
     }
     let records = record_count as usize;
-    let mut offsets = vec![0; records + 1];
+    let mut offsets = Vec::new();
+    reserve(&mut offsets, records + 1, path, "where its records begin")?;
+    offsets.resize(records + 1, 0);
     let (mut end, mut group_end) = (index_base, records);
     let mut sizes = Vec::with_capacity(INDEX_GROUP);
     offsets[records] = end;
@@ -328,6 +345,14 @@ mod tests {
         }
         let claim = read_index(path, &index_of(&[1]), u32::MAX, 1).unwrap_err();
         assert!(matches!(claim, Error::Corrupt { place: Place::OffsetIndex, .. }), "{claim}");
+        // A bit for each record and 5 bytes for each 128 of them, or not even the checksum is looked at.
+        for (records, least) in [(1, 6), (8, 6), (9, 7), (127, 21), (128, 21), (129, 27), (1280, 210)] {
+            let claim = |len: usize| read_index(path, &vec![0; len + CRC_BYTES], records, 1).unwrap_err();
+            assert!(matches!(claim(least - 1), Error::Corrupt { .. }), "{records}");
+            assert!(matches!(claim(least), Error::Checksum { .. }), "{records}");
+        }
+        let no_memory = reserve::<u64>(&mut Vec::new(), usize::MAX, path, "anything").unwrap_err();
+        assert!(matches!(no_memory, Error::NoMemory { .. }) && !no_memory.is_corrupt(), "{no_memory}");
     }
 
     #[test]

@@ -32,7 +32,13 @@ impl<T> Pool<T> {
     }
 }
 
-impl<T: Default> Pool<T> {
+/// What can be made ready for the next user.
+pub(crate) trait Reuse: Default {
+    /// Forgets what the last user did, and gives back what is not worth keeping.
+    fn reset(&mut self);
+}
+
+impl<T: Reuse> Pool<T> {
     /// An idle or new value that goes back by itself.
     pub(crate) fn lease(&self) -> Lease<'_, T> {
         Lease { pool: self, value: self.take().unwrap_or_default() }
@@ -40,12 +46,12 @@ impl<T: Default> Pool<T> {
 }
 
 /// A value on loan from a pool.
-pub(crate) struct Lease<'p, T: Default> {
+pub(crate) struct Lease<'p, T: Reuse> {
     pool: &'p Pool<T>,
     value: T,
 }
 
-impl<T: Default> Deref for Lease<'_, T> {
+impl<T: Reuse> Deref for Lease<'_, T> {
     type Target = T;
 
     fn deref(&self) -> &T {
@@ -53,14 +59,15 @@ impl<T: Default> Deref for Lease<'_, T> {
     }
 }
 
-impl<T: Default> DerefMut for Lease<'_, T> {
+impl<T: Reuse> DerefMut for Lease<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
         &mut self.value
     }
 }
 
-impl<T: Default> Drop for Lease<'_, T> {
+impl<T: Reuse> Drop for Lease<'_, T> {
     fn drop(&mut self) {
+        self.value.reset();
         self.pool.put(std::mem::take(&mut self.value));
     }
 }

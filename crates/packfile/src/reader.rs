@@ -24,6 +24,9 @@ use crate::{
 };
 
 /// Reads the items of a packfile, from as many threads at once as you like.
+///
+/// A file is opened once: where that fails, even for a reason that may pass, every use of this reader repeats the error,
+/// and another try takes another reader.
 pub struct Reader {
     pack: OnceLock<Result<Pack>>,
     opening: Mutex<Option<JoinHandle<Result<Pack>>>>,
@@ -238,7 +241,7 @@ impl Reader {
     /// same function.
     ///
     /// # Errors
-    /// As [`verify`](Reader::verify), and [`Error::Extract`].
+    /// As [`verify`](Reader::verify), and [`Error::Decode`] for an item that the function refuses.
     pub fn verify_with<F>(&self, extract: F) -> Result<()>
     where
         F: Fn(&[u8], &mut Vec<u8>) -> Result<(), BoxError> + Send + Sync,
@@ -255,7 +258,7 @@ impl Reader {
             self.load(&mut scratch, record, info.record_count - 1)?;
             if info.content_hash.is_some() {
                 let digest = record_digest(scratch.payload(pack), scratch.sizes(), extract).map_err(|e| {
-                    Error::Extract { path: pack.path().to_path_buf(), record, source: e.into() }
+                    Error::Decode { path: pack.path().to_path_buf(), record, source: e.into() }
                 })?;
                 hash.update(digest);
             }
@@ -274,9 +277,7 @@ impl Reader {
 
     /// Buffers for one thread to read with.
     pub(crate) fn scratch(&self) -> Lease<'_, Scratch> {
-        let mut scratch = self.scratch.lease();
-        scratch.reset();
-        scratch
+        self.scratch.lease()
     }
 }
 

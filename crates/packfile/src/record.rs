@@ -14,8 +14,9 @@ use icecore_diskio::ReadAt;
 
 use crate::{
     Error, Place, RecordCodec, Result,
-    format::{Group, split_crc},
+    format::{Group, reserve, split_crc},
     pack::Pack,
+    pool::Reuse,
 };
 
 /// Consecutive records are read together up to this many bytes.
@@ -72,19 +73,24 @@ pub(crate) struct Scratch {
     item: (usize, usize),
 }
 
-impl Scratch {
+impl Reuse for Scratch {
     /// Forgets what was read, keeps the buffers unless they have grown out of proportion.
-    pub(crate) fn reset(&mut self) {
+    fn reset(&mut self) {
         self.window.len = 0;
         self.sizes.clear();
-        if self.window.buf.len() > KEEP_BYTES {
-            self.window.buf = Vec::new();
-        }
-        if self.payload.capacity() > KEEP_BYTES {
-            self.payload = Vec::new();
-        }
+        release(&mut self.window.buf);
+        release(&mut self.payload);
+        release(&mut self.sizes);
     }
+}
 
+fn release<T>(buf: &mut Vec<T>) {
+    if buf.capacity() * size_of::<T>() > KEEP_BYTES {
+        *buf = Vec::new();
+    }
+}
+
+impl Scratch {
     /// An item of the loaded record, by its number in it.
     pub(crate) fn item<'a>(&'a mut self, pack: &'a Pack, number: usize) -> Result<&'a [u8]> {
         let (from, mut start) = if number < self.item.0 { (0, 0) } else { self.item };
@@ -206,6 +212,29 @@ fn read_sizes<'a>(
     if crc32c::crc32c(group_bytes) != crc {
         return Err(Error::checksum(pack.path(), place));
     }
+    reserve(sizes, group.count(), pack.path(), "the sizes of a record's items")?;
     let sum = group.read(sizes).map_err(corrupt)?;
     Ok((body, sum))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pool::Pool;
+
+    #[test]
+    fn large_buffers_are_released_when_they_are_given_back() {
+        let pool = Pool::<Scratch>::default();
+        for (extra, kept) in [(0, true), (1, false)] {
+            let mut scratch = pool.lease();
+            scratch.window.buf = vec![0; KEEP_BYTES + extra];
+            scratch.payload = vec![0; KEEP_BYTES + extra];
+            scratch.sizes = vec![0; KEEP_BYTES / size_of::<u32>() + extra];
+            drop(scratch);
+            let idle = pool.take().unwrap();
+            assert!(idle.sizes.is_empty() && idle.window.len == 0);
+            let capacities = [idle.window.buf.capacity(), idle.payload.capacity(), idle.sizes.capacity()];
+            assert!(capacities.iter().all(|&capacity| (capacity > 0) == kept), "{capacities:?}");
+        }
+    }
 }
