@@ -116,8 +116,8 @@ pub enum Error {
         /// The system's answer.
         source: Arc<io::Error>,
     },
-    /// A worker thread panicked: a bug in this crate.
-    #[error("a worker panicked while solving block {block}; please report this")]
+    /// A worker thread panicked: a bug in this crate, or in the disk that it was given.
+    #[error("a worker panicked while solving or writing block {block}; please report this")]
     WorkerPanicked {
         /// The block it was working on.
         block: u32,

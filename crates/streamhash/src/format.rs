@@ -22,6 +22,8 @@ pub(crate) const FOOTER_BYTES: usize = 32;
 pub(crate) const MAX_KEYS: u64 = (1 << 40) - 1;
 pub(crate) const MAX_PAYLOAD_BYTES: u8 = 8;
 pub(crate) const MAX_FINGERPRINT_BYTES: u8 = 4;
+/// No block's blob is longer, whatever its keys; each algorithm asserts it of its own.
+pub(crate) const MAX_BLOB_BYTES: u64 = 1 << 14;
 
 const MAGIC: u32 = 0x5354_4D48;
 const VERSION: u16 = 1;

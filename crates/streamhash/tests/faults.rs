@@ -30,23 +30,56 @@ fn every_operation_may_fail() {
         build_on(&clean, &entries, options(), way).unwrap();
         let whole = contents(&clean).unwrap();
         assert!(way.sorted || clean.operations() > 20, "the unsorted build did not use its file");
-        // The first operation makes the directory.
-        for operation in 1..clean.operations() {
+        for operation in 0..clean.operations() {
             for fault in [Fault::Io, Fault::DiskFull, Fault::ShortWrite, Fault::PowerCut] {
                 let disk = FaultyDisk::new();
                 disk.fail_at(operation, fault);
                 let label = format!("{way:?}, {fault:?} at {operation}");
                 let error = build_on(&disk, &entries, options(), way).unwrap_err();
                 assert!(matches!(error, Error::Disk(_)), "{label}: {error}");
-                let found = contents(&disk);
-                assert!(found.is_none_or(|found| found == whole), "{label}");
+                assert!(fault == Fault::PowerCut || disk.paths().is_empty(), "{label}: left behind");
                 let after = contents(&disk.after_crash());
                 assert!(after.is_none_or(|found| found == whole), "{label}");
-                let left = disk.paths().iter().any(|path| path.to_string_lossy().ends_with(".partial"));
-                assert!(!left || fault == Fault::PowerCut, "{label}: left behind");
             }
         }
         let again = clean.after_crash();
         assert!(contents(&again).unwrap() == whole, "a finished build is durable");
     }
+}
+
+#[test]
+fn what_cannot_be_read_back_ends_the_build() {
+    for way in Way::ALL.into_iter().filter(|way| !way.sorted) {
+        let entries = prepared(way);
+        let clean = FaultyDisk::new();
+        build_on(&clean, &entries, options(), way).unwrap();
+        assert!(clean.reads() > 10, "the unsorted build did not use its file");
+        for read in 0..clean.reads() {
+            for fault in [Fault::Io, Fault::PowerCut] {
+                let disk = FaultyDisk::new();
+                disk.fail_read_at(read, fault);
+                let error = build_on(&disk, &entries, options(), way).unwrap_err();
+                assert!(matches!(error, Error::Disk(_)), "{way:?}, {fault:?} at {read}: {error}");
+                assert!(contents(&disk.after_crash()).is_none());
+                assert!(
+                    fault == Fault::PowerCut || disk.paths().is_empty(),
+                    "{way:?} at {read}: left behind"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_disk_that_panics_under_a_worker_leaves_no_file() {
+    // More than a buffer of payload, so that workers write.
+    let mut entries = entries(2, 120_000, 8);
+    entries.sort();
+    let options = Options::new().payload_bytes(8).fingerprint_bytes(4);
+    let disk = FaultyDisk::new();
+    // Two operations make the directory, one creates the file.
+    disk.fail_at(3, Fault::Panic);
+    let error = build_on(&disk, &entries, options, Way { sorted: true, workers: 3 }).unwrap_err();
+    assert!(matches!(error, Error::WorkerPanicked { .. }), "{error}");
+    assert!(disk.paths().is_empty());
 }

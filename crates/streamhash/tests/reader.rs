@@ -117,6 +117,26 @@ fn every_truncation_and_extension_is_noticed() {
 }
 
 #[test]
+fn a_blob_of_any_length_is_not_believed() {
+    // A hostile table in a sparse file: one block of a tebibyte.
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("index");
+    let mut head = file(3, Options::new())[..64 + 4 + 4 + 3 * 10 + 3 * 2].to_vec();
+    for (too_long, blob_bytes) in [(false, 1u64 << 14), (true, (1 << 14) + 1), (true, (1 << 40) - 1)] {
+        for entry in [1, 2] {
+            head[72 + entry * 10 + 5..][..5].copy_from_slice(&blob_bytes.to_le_bytes()[..5]);
+        }
+        std::fs::write(&path, &head).unwrap();
+        let sparse = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+        sparse.set_len(head.len() as u64 + blob_bytes + 32).unwrap();
+        match Index::<FileReader>::open(&path) {
+            Ok(index) => assert!(!too_long && index.verify().is_err_and(|e| e.is_corrupt())),
+            Err(e) => assert!(too_long && matches!(e, Error::Corrupt { offset: 82, .. }), "{e}"),
+        }
+    }
+}
+
+#[test]
 fn refusals_name_their_reason() {
     let bytes = file(40, Options::new());
     let with = |at: usize, value: u8| {

@@ -24,7 +24,7 @@ mod search;
 pub(crate) use decode::{check, slot, touch};
 pub(crate) use encode::Solver;
 
-use crate::key::fast_range;
+use crate::{format::MAX_BLOB_BYTES, key::fast_range};
 
 pub(crate) const KEYS_PER_BUCKET: f64 = 3.0;
 pub(crate) const BUCKETS: usize = 1024;
@@ -69,6 +69,15 @@ fn bucket_of(k0: u64) -> usize {
 const TOO_MANY_KEYS: u32 = 4096;
 const _: () = assert!(BUCKETS as u32 * 3 + 7 * 56 < TOO_MANY_KEYS && 56 * 56 > BUCKETS * 3);
 
+/// The longest code of a seed: its quotient, a zero and the rest.
+const MAX_CODE_BITS: usize = (MARKER_ONES - 1 + 1 + RICE_BITS[MAX_CODED]) as usize;
+const _: () = {
+    let totals_bits = BUCKETS + BUCKETS + TOO_MANY_KEYS as usize;
+    let stream_bits = BUCKETS * 2 * MAX_CODE_BITS;
+    let list_bytes = 1 + LISTED_MAX * 4 + 1;
+    assert!((CHECKPOINT_BYTES + (totals_bits + stream_bits) / 8 + 2 + list_bytes) as u64 <= MAX_BLOB_BYTES);
+};
+
 /// How many low bits of a running total are kept apart, in a block of `keys` keys.
 fn low_bits(keys: u32) -> u32 {
     (keys / BUCKETS as u32).checked_ilog2().unwrap_or(0)
@@ -80,11 +89,13 @@ fn totals_bytes(keys: u32) -> usize {
     (BUCKETS * low_bits as usize + BUCKETS + (keys >> low_bits) as usize).div_ceil(8)
 }
 
+/// The Golomb-Rice parameters of seeds, by the number of keys.
+const RICE_BITS: [u32; MAX_CODED + 1] = [0, 0, 1, 2, 3, 4, 5, 7, 8];
+
 /// The Golomb-Rice parameter of a seed for `size` keys, at least 2.
 #[inline]
 fn rice_bits(size: usize) -> u32 {
-    const BITS: [u32; MAX_CODED + 1] = [0, 0, 1, 2, 3, 4, 5, 7, 8];
-    BITS[size.min(MAX_CODED)]
+    RICE_BITS[size.min(MAX_CODED)]
 }
 
 /// The place of a key among `size`; `a` and `b` are its words, already mixed with the global seed.

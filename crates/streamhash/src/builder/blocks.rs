@@ -146,6 +146,8 @@ impl Order {
         while let Some((task, solved)) = self.waiting.remove(&self.next) {
             self.next += 1;
             if let (None, Some(sink)) = (&self.failed, &mut self.sink) {
+                // Stands if the disk panics: a file that lacks a block must not be sealed.
+                self.failed = Some(Error::WorkerPanicked { block: task.block });
                 self.failed = solved.and_then(|()| task.write(sink)).err();
             }
             // Nobody wants it any more when the pool is being dropped.
@@ -201,7 +203,7 @@ impl Pool {
     fn join(&mut self) {
         self.filled = None;
         for thread in self.threads.drain(..) {
-            // A panic while solving was caught and is the build's error by now.
+            // A panic while solving was caught, one while writing foreseen: either is the build's error by now.
             let _ = thread.join();
         }
     }

@@ -53,7 +53,7 @@ impl Partitions {
         let count = header.blocks.div_ceil(blocks_per_partition) as usize;
         let payload_bytes = usize::from(header.payload_bytes);
         let entry_bytes = (KEY_BYTES + payload_bytes) as u64;
-        // A lone partition's keys fit into one half, so that it never spills.
+        // A lone partition mostly fits into one half, and then never spills.
         let max_buffer = if count == 1 { half } else { MAX_BUFFER_BYTES };
         let buffer_bytes =
             (half / count as u64).min(max_buffer).max(MIN_BUFFER_BYTES) / entry_bytes * entry_bytes;

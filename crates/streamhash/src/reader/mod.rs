@@ -11,7 +11,9 @@ use icecore_diskio::{FileReader, ReadAt};
 use crate::{
     Error, Result,
     algorithm::Damage,
-    format::{FOOTER_BYTES, Footer, HEADER_BYTES, Header, Layout, TABLE_ENTRY_BYTES, TableEntry},
+    format::{
+        FOOTER_BYTES, Footer, HEADER_BYTES, Header, Layout, MAX_BLOB_BYTES, TABLE_ENTRY_BYTES, TableEntry,
+    },
     key::{Key, truncate},
 };
 
@@ -26,8 +28,8 @@ pub struct Hit {
 
 /// An index over any bytes that can be read at a position: a file, a memory map, a slice.
 ///
-/// Bytes in memory are queried where they are. From a file, a query reads twice: the key's block, about a kilobyte, and
-/// its entry. The block table (10 bytes per block of about three thousand keys) is kept in memory.
+/// Bytes in memory are queried where they are. From a file, a query reads twice: the key's block (about a kilobyte, ten
+/// with PTRHash) and its entry. The block table (10 bytes per block of about three thousand keys) is kept in memory.
 ///
 /// A key that is not in the index is told from one that is by its fingerprint alone: without fingerprints most foreign
 /// keys are given the rank of some other key.
@@ -99,7 +101,7 @@ impl<S: ReadAt> Index<S> {
         Ok(index)
     }
 
-    /// The table must not decrease, no block be too large, and the last entry fit the file's length.
+    /// The table must not decrease, no block or blob be too large, and the last entry fit the file's length.
     fn check_table(&self, len: u64) -> Result<()> {
         let (entries, _) = self.table.as_chunks::<TABLE_ENTRY_BYTES>();
         let max_keys = self.header.max_block_keys();
@@ -112,6 +114,9 @@ impl<S: ReadAt> Index<S> {
             }
             if entry.keys_before - last.keys_before > if i == 0 { 0 } else { max_keys } {
                 return Err(self.corrupt(at, "a block has more keys than a block may have"));
+            }
+            if i > 0 && entry.blob_at - last.blob_at > MAX_BLOB_BYTES {
+                return Err(self.corrupt(at, "a block's metadata is longer than that of any block"));
             }
             if i == 0 && entry.blob_at != 0 {
                 return Err(self.corrupt(at, "the block table does not begin at zero"));
@@ -200,7 +205,7 @@ impl<S: ReadAt> Index<S> {
         let this = TableEntry::decode(&entries[block as usize]);
         let next = TableEntry::decode(&entries[block as usize + 1]);
         // Opening made sure that neither difference is negative, that a block has less than 2^32 keys, and that its
-        // blob is inside the file.
+        // blob is inside the file and not long.
         Block {
             keys_before: this.keys_before,
             keys: (next.keys_before - this.keys_before) as u32,
