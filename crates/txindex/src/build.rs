@@ -24,6 +24,9 @@ use icecore_streamhash::SortedBuilder;
 
 use crate::{Entry, Error, Result, index::stmh_options, run::check_order, slices::Slices};
 
+/// More workers than this only take memory.
+const MAX_WORKERS: usize = 1024;
+
 /// How an index is built. Its bytes depend on none of these.
 #[derive(Clone, Debug)]
 #[must_use]
@@ -45,9 +48,9 @@ impl Options {
         Options { workers: 1, if_exists: IfExists::Fail, slice_entries: 1 << 20 }
     }
 
-    /// How many threads sort, and how many solve blocks.
+    /// How many threads sort, and how many solve blocks: 1 to 1024 of each.
     pub fn workers(mut self, count: usize) -> Self {
-        self.workers = count.max(1);
+        self.workers = count.clamp(1, MAX_WORKERS);
         self
     }
 
@@ -80,8 +83,9 @@ pub struct Progress {
 ///
 /// # Errors
 /// [`Error::BadCoverage`], [`Error::MissingRun`], [`Error::CorruptRun`], [`Error::UnsortedRun`],
-/// [`Error::OutsideCoverage`], [`Error::DuplicateKey`], [`Error::NotUniform`], [`Error::Index`] and [`Error::Disk`];
-/// with any of them, nothing is left behind but, where only the last sync of the directory failed, the whole index.
+/// [`Error::OutsideCoverage`], [`Error::DuplicateKey`], [`Error::NotUniform`], [`Error::Thread`], [`Error::Index`]
+/// and [`Error::Disk`]; with any of them, nothing is left behind but, where an older index was replaced and only the
+/// last sync of the directory failed, the whole index.
 pub fn build_index(
     disk: &Arc<dyn Disk>,
     out: &Path,
@@ -125,7 +129,7 @@ fn feed(
     let count = slices.count();
     let workers = workers.min(usize::try_from(count).unwrap_or(usize::MAX)).max(1);
     thread::scope(|scope| {
-        let sorted = sorters(scope, slices, workers);
+        let sorted = sorters(scope, slices, workers)?;
         for slice in sorted.iter().cycle() {
             // No sender left: the gatherer is at the end.
             let Ok(slice) = slice.recv() else { break };
@@ -146,22 +150,35 @@ fn feed(
 type Slice = Result<Vec<Entry>>;
 
 /// Starts the gatherer and the sorters; slice `i` comes out of receiver `i % workers`.
-fn sorters<'scope>(scope: &'scope Scope<'scope, '_>, slices: Slices, workers: usize) -> Vec<Receiver<Slice>> {
+fn sorters<'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    slices: Slices,
+    workers: usize,
+) -> Result<Vec<Receiver<Slice>>> {
     let mut inputs = Vec::new();
     let mut outputs = Vec::new();
     for _ in 0..workers {
         let (input, unsorted) = sync_channel::<Slice>(0);
         let (sorted, output) = sync_channel(0);
-        scope.spawn(move || {
+        start(scope, "txindex-sort", move || {
             while let Ok(slice) = unsorted.recv()
                 && sorted.send(slice.and_then(sort)).is_ok()
             {}
-        });
+        })?;
         inputs.push(input);
         outputs.push(output);
     }
-    scope.spawn(move || gather(slices, &inputs));
-    outputs
+    start(scope, "txindex-gather", move || gather(slices, &inputs))?;
+    Ok(outputs)
+}
+
+fn start<'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    name: &str,
+    work: impl FnOnce() + Send + 'scope,
+) -> Result<()> {
+    let thread = thread::Builder::new().name(name.to_owned()).spawn_scoped(scope, work);
+    thread.map(drop).map_err(|source| Error::Thread { source: Arc::new(source) })
 }
 
 /// Hands slices to the sorters in turn, up to the last one or the first error.
@@ -185,4 +202,15 @@ fn sort(mut slice: Vec<Entry>) -> Slice {
         check_order(Some(pair[0]), pair[1], 0, Path::new(""))?;
     }
     Ok(slice)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workers_have_a_limit() {
+        let workers = |count| Options::new().workers(count).workers;
+        assert_eq!([0, 1, 7, usize::MAX].map(workers), [1, 1, 7, MAX_WORKERS]);
+    }
 }

@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::{io, path::PathBuf, sync::Arc};
 
 use icecore_ledger::{LedgerRange, LedgerSeq};
 
@@ -97,6 +97,12 @@ pub enum Error {
         path: PathBuf,
         /// What is wrong.
         what: String,
+    },
+    /// The system gave no thread to a worker.
+    #[error("cannot start a worker thread: {source}; ask for fewer workers")]
+    Thread {
+        /// The system's answer.
+        source: Arc<io::Error>,
     },
     /// The caller's progress function asked to stop.
     #[error("the build was cancelled; nothing was written")]
