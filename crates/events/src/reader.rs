@@ -22,14 +22,14 @@ use crate::{
 /// Reads the events of one chunk, from as many threads at once as you like.
 ///
 /// The two packfiles are opened in the background, the file of keys when it is first asked; what goes wrong shows at the
-/// first use of the file that it is about. Held in memory: 4 bytes for a ledger, 8 for every 128 events and terms.
+/// first use of the file that it is about. For the packfiles it stays so; the file of keys is tried again. Held in memory: 4 bytes for a ledger, 8 for every 128 events and terms.
 pub struct ChunkEvents {
     pub(crate) paths: EventPaths,
     pub(crate) pack: packfile::Reader,
     pub(crate) index_pack: packfile::Reader,
     index_hash: Box<dyn Fn() -> Result<Box<dyn ReadAt>> + Send + Sync>,
-    counts: OnceLock<Result<LedgerCounts>>,
-    index: OnceLock<Result<TermIndex>>,
+    counts: OnceLock<LedgerCounts>,
+    index: OnceLock<TermIndex>,
 }
 
 /// The ranks of the terms.
@@ -225,16 +225,15 @@ impl ChunkEvents {
     }
 
     pub(crate) fn counts(&self) -> Result<&LedgerCounts> {
-        let read = || {
+        get_or_try(&self.counts, || {
             let path = &self.paths.events;
             check_info(path, self.pack.info()?, EVENTS_FORMAT)?;
             LedgerCounts::decode(path, self.pack.app_data()?, self.pack.item_count()?)
-        };
-        self.counts.get_or_init(read).as_ref().map_err(Error::clone)
+        })
     }
 
     pub(crate) fn index(&self) -> Result<&TermIndex> {
-        let open = || {
+        get_or_try(&self.index, || {
             check_info(&self.paths.index_pack, self.index_pack.info()?, INDEX_FORMAT)?;
             let index = TermIndex::from_source((self.index_hash)()?)?;
             let (keys, items) = (index.key_count(), self.index_pack.item_count()?);
@@ -244,8 +243,15 @@ impl ChunkEvents {
                 return Err(Error::corrupt(&self.paths.index_pack, what));
             }
             Ok(index)
-        };
-        self.index.get_or_init(open).as_ref().map_err(Error::clone)
+        })
+    }
+}
+
+/// Keeps what succeeded; what failed may succeed the next time.
+fn get_or_try<T>(cell: &OnceLock<T>, make: impl FnOnce() -> Result<T>) -> Result<&T> {
+    match cell.get() {
+        Some(made) => Ok(made),
+        None => make().map(|made| cell.get_or_init(|| made)),
     }
 }
 

@@ -13,11 +13,12 @@
 //! of these during `finish`.
 
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use icecore_diskio::{Disk, IfExists, Op, PendingFile};
+use icecore_diskio::{Disk, IfExists, Op};
 use icecore_ledger::{Event, LedgerSeq};
 use icecore_packfile as packfile;
 use icecore_streamhash as streamhash;
@@ -142,8 +143,9 @@ impl ChunkEventsWriter {
     /// Adds the next ledger with its events, in their order.
     ///
     /// # Errors
-    /// [`Error::Gap`], [`Error::Repeat`] and [`Error::Disordered`] for a ledger that is refused; the writer is as it
-    /// was. [`Error::TooLarge`] and those of the disk stick.
+    /// [`Error::Gap`], [`Error::Repeat`], [`Error::Disordered`], and [`Error::TooLarge`] after the last ledger that a
+    /// history can have, for a ledger that is refused; the writer is as it was. [`Error::TooLarge`] for anything else and
+    /// those of the disk stick.
     pub fn push_ledger(&mut self, seq: LedgerSeq, closed_at: i64, events: &[Event<'_>]) -> Result<()> {
         self.check()?;
         let path = || self.paths.events.clone();
@@ -164,7 +166,7 @@ impl ChunkEventsWriter {
     fn append(&mut self, seq: LedgerSeq, closed_at: i64, events: &[Event<'_>]) -> Result<()> {
         let first_id = self.counts.events();
         self.counts.push(events.len())?;
-        for (id, event) in (first_id..).zip(events) {
+        for (id, event) in (first_id..self.counts.events()).zip(events) {
             self.record.clear();
             EventRecord::of(seq, closed_at, event).encode(&mut self.record)?;
             self.pack.append(&self.record)?;
@@ -192,7 +194,7 @@ impl ChunkEventsWriter {
     /// The first error of this writer.
     pub fn finish(self) -> Result<Summary> {
         self.check()?;
-        let mut sealed = SealedFiles::new(&self.disk);
+        let mut sealed = SealedFiles::new(&self.disk, self.options);
         let events = sealed.note(&self.paths.events, self.pack.finish(&self.counts.encode()))?;
         let index = write_index(
             &self.disk,
@@ -225,7 +227,8 @@ pub struct Progress {
     pub terms_heap_bytes: usize,
 }
 
-/// Writes the two index files of a set of terms. When it fails, neither is left.
+/// Writes the two index files of a set of terms. When it fails, neither is left; older ones that they were to replace may
+/// be gone.
 ///
 /// # Errors
 /// Those of the disk and of the two formats.
@@ -237,7 +240,7 @@ pub fn write_index(
     options: Options,
 ) -> Result<IndexSummary> {
     let keys = terms.sorted_keys();
-    let mut sealed = SealedFiles::new(disk);
+    let mut sealed = SealedFiles::new(disk, options);
     let hash_summary = sealed.note(hash_path, write_keys(disk, hash_path, &keys, options))?;
     let order = by_rank(disk, hash_path, &keys)?;
     let pack_summary =
@@ -306,22 +309,29 @@ fn write_bitmaps(
 /// Files that have been given their names but are removed again unless all that belongs together succeeds.
 pub(crate) struct SealedFiles<'a> {
     disk: &'a Arc<dyn Disk>,
+    if_exists: IfExists,
     paths: Vec<PathBuf>,
 }
 
 impl<'a> SealedFiles<'a> {
-    fn new(disk: &'a Arc<dyn Disk>) -> Self {
-        Self::of(disk, [])
+    fn new(disk: &'a Arc<dyn Disk>, options: Options) -> Self {
+        SealedFiles { disk, if_exists: options.if_exists, paths: Vec::new() }
     }
 
-    pub(crate) fn of<const N: usize>(disk: &'a Arc<dyn Disk>, paths: [&Path; N]) -> Self {
-        SealedFiles { disk, paths: paths.map(Path::to_path_buf).into() }
+    /// Files that are to be removed whatever happens.
+    pub(crate) fn of(disk: &'a Arc<dyn Disk>, paths: [&Path; 2]) -> Self {
+        SealedFiles { disk, if_exists: IfExists::Fail, paths: paths.map(Path::to_path_buf).into() }
     }
 
-    /// Remembers a file if it bears its name after an attempt to write it.
+    /// Remembers a file if it bears, or may bear, its name after an attempt to write it.
     fn note<T, E: Into<Error>>(&mut self, path: &Path, written: Result<T, E>) -> Result<T> {
+        use icecore_diskio::Error as Disk;
         let written = written.map_err(Into::into);
-        if written.as_ref().map_or_else(|e| failed_after_rename(e, path), |_| true) {
+        // A sync that failed may have been the directory's, after an older file was replaced.
+        let sync_failed = |e: &Error| {
+            matches!(e.disk(), Some(Disk::Io { op: Op::Sync, .. } | Disk::DiskFull { op: Op::Sync, .. }))
+        };
+        if written.as_ref().map_or_else(|e| self.if_exists == IfExists::Replace && sync_failed(e), |_| true) {
             self.paths.push(path.to_path_buf());
         }
         written
@@ -332,27 +342,36 @@ impl<'a> SealedFiles<'a> {
     }
 }
 
-/// True for the one failure that comes after a file was given its name: making the name durable.
-fn failed_after_rename(error: &Error, path: &Path) -> bool {
-    use icecore_diskio::Error as Disk;
-    let mut partial = path.as_os_str().to_owned();
-    partial.push(PendingFile::SUFFIX);
-    match error.disk() {
-        Some(Disk::Io { op: Op::Sync, path, .. } | Disk::DiskFull { op: Op::Sync, path }) => {
-            **path != *partial
-        }
-        _ => false,
-    }
-}
-
 impl Drop for SealedFiles<'_> {
     fn drop(&mut self) {
         // What cannot be removed here is found by whoever looks after failed chunks: the error in hand matters more.
         for path in &self.paths {
             let _ = self.disk.remove(path);
         }
-        if let Some(dir) = self.paths.first().and_then(|path| path.parent()) {
+        let dirs: BTreeSet<_> = self.paths.iter().filter_map(|path| path.parent()).collect();
+        for dir in dirs {
             let _ = self.disk.sync_dir(dir);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use icecore_ledger::TxHash;
+
+    use super::*;
+
+    #[test]
+    fn the_last_event_of_all_is_the_last() {
+        let disk: Arc<dyn Disk> = Arc::new(icecore_diskio::FaultyDisk::new());
+        let paths = EventPaths::new("", icecore_ledger::ChunkId(0));
+        let mut writer = ChunkEventsWriter::create(&disk, &paths, LedgerSeq(2), Options::new()).unwrap();
+        writer.counts.push(u32::MAX as usize - 1).unwrap();
+        let fields = Default::default();
+        let event =
+            Event { tx_hash: TxHash([0; 32]), tx_index: 1, op_index: 0, event_index: 0, body: b"", fields };
+        writer.push_ledger(LedgerSeq(3), 0, &[event]).unwrap();
+        assert_eq!(writer.progress().events, u32::MAX);
+        assert!(matches!(writer.push_ledger(LedgerSeq(4), 0, &[event]), Err(Error::TooLarge { .. })));
     }
 }

@@ -66,7 +66,10 @@ fn every_flipped_byte_is_found_or_does_no_harm() {
             let disk = disk_with(files.each_ref().map(Vec::as_slice));
             let found = read(&disk, &truth, &answers);
             assert!(found.as_ref().err().is_none_or(file_is_blamed), "file {file}, byte {at}: {found:?}");
-            wrong_answers += usize::from(matches!(found, Ok(false)));
+            if matches!(found, Ok(false)) {
+                assert_ne!(file, 0, "byte {at} of the events hides events");
+                wrong_answers += 1;
+            }
             let deep = verify_deep(&disk);
             // A Zstandard frame has bits that mean nothing.
             let harmless = file == 0 && matches!(found, Ok(true)) && deep.is_ok();
@@ -171,22 +174,87 @@ fn what_is_not_there_is_said() {
 
 /// Packs items as one of a chunk's two packfiles.
 fn pack(items: &[Vec<u8>], format: u32, codec: Codec, app_data: &[u8]) -> Vec<u8> {
+    pack_with(icecore_packfile::Options::new().format(format).codec(codec), items, app_data)
+}
+
+fn pack_with(options: icecore_packfile::Options, items: &[Vec<u8>], app_data: &[u8]) -> Vec<u8> {
     let disk = common::memory();
-    let options = icecore_packfile::Options::new().format(format).codec(codec);
     let mut writer = icecore_packfile::Writer::create_on(&disk, "pack", options).unwrap();
     items.iter().for_each(|item| writer.append(item).unwrap());
     writer.finish(app_data).unwrap();
     common::bytes(&disk, "pack".as_ref())
 }
 
+/// The items of the file of bitmaps.
+fn terms_of(index_pack: &[u8]) -> Vec<Vec<u8>> {
+    let index = icecore_packfile::Reader::from_source(index_pack.to_vec()).unwrap().with_codec(Codec::None);
+    index.read_range(0, index.item_count().unwrap()).unwrap().collect::<Result<Vec<_>, _>>().unwrap()
+}
+
+#[test]
+fn a_content_hash_is_checked_where_there_is_one() {
+    let good = files(&ledgers(3, 4, 12));
+    let terms = terms_of(&good[2]);
+    for (other_hash, verified) in [(false, true), (true, false)] {
+        let options = icecore_packfile::Options::new().format(INDEX_FORMAT).codec(Codec::None);
+        let options = if other_hash {
+            options.hash_extract(|_, out| {
+                out.push(0);
+                Ok(())
+            })
+        } else {
+            options
+        };
+        let disk = disk_with([&good[0], &good[1], &pack_with(options.content_hash(true), &terms, &[])]);
+        let checked = ChunkEvents::open(&disk, &paths()).verify();
+        assert!(checked.as_ref().map_or_else(|e| !verified && e.is_corrupt(), |()| verified), "{checked:?}");
+    }
+}
+
+#[test]
+fn more_ids_than_terms_of_events_are_not_gone_through() {
+    let ours = ledgers(3, 4, 12);
+    let good = files(&ours);
+    let events = records(&ours).len() as u32;
+    // Every term is said to be in every event, in the right form.
+    let everywhere = |term: &Vec<u8>| {
+        let mut ids = icecore_events::TermIds::new(0);
+        (1..events).for_each(|id| ids.push(id).unwrap());
+        let mut item = term[..4].to_vec();
+        ids.serialize(&mut item);
+        item
+    };
+    let terms: Vec<_> = terms_of(&good[2]).iter().map(everywhere).collect();
+    assert!(terms.len() > 5);
+    let disk = disk_with([&good[0], &good[1], &pack(&terms, INDEX_FORMAT, Codec::None, &[])]);
+    let checked = ChunkEvents::open(&disk, &paths()).verify();
+    assert!(checked.as_ref().is_err_and(|e| e.to_string().contains("term 5: with it")), "{checked:?}");
+}
+
+#[test]
+fn an_index_that_could_not_be_read_is_tried_again() {
+    let disk = icecore_diskio::FaultyDisk::new();
+    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    common::write(&shared, &ledgers(3, 4, 12), icecore_events::Options::new()).unwrap();
+    let chunk = ChunkEvents::open(&shared, &paths());
+    chunk.event_count().unwrap();
+    // Without the file of keys, the first use ends after both packfiles are open.
+    let keys = common::bytes(&shared, &paths().index_hash);
+    disk.remove(&paths().index_hash).unwrap();
+    assert!(chunk.term_count().is_err_and(|e| e.is_not_found()));
+    disk.create_exclusive(&paths().index_hash).unwrap().write_all_at(&keys, 0).unwrap();
+    for _ in 0..4 {
+        disk.fail_read_at(disk.reads() + 1, icecore_diskio::Fault::Io);
+        assert!(chunk.term_count().is_err_and(|e| e.is_retryable()));
+    }
+    assert!(chunk.term_count().unwrap() > 0);
+}
+
 #[test]
 fn a_bitmap_in_another_form_is_read_but_not_verified() {
     let ours = ledgers(3, 4, 12);
     let good = files(&ours);
-    let terms = {
-        let index = icecore_packfile::Reader::from_source(good[2].clone()).unwrap().with_codec(Codec::None);
-        index.read_range(0, index.item_count().unwrap()).unwrap().collect::<Result<Vec<_>, _>>().unwrap()
-    };
+    let terms = terms_of(&good[2]);
     assert_eq!(pack(&terms, INDEX_FORMAT, Codec::None, &[]), good[2]);
     let loose = terms.iter().map(|term| {
         let mut bitmap = decode_bitmap(&term[4..]).unwrap();

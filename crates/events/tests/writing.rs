@@ -214,9 +214,25 @@ fn a_fault_while_replacing_leaves_whole_files() {
     with_every_fault(prepare, options, |disk, fault, _| {
         if fault != Fault::PowerCut {
             assert!(disk.paths().iter().all(|path| names().contains(path)), "{:?}", disk.paths());
+            if disk.paths() == names() {
+                verify_deep(&(Arc::new(disk.clone()) as Arc<dyn Disk>)).unwrap();
+            }
         }
         whole_or_absent(disk);
     });
+}
+
+#[test]
+fn what_was_removed_stays_away_in_every_directory() {
+    let disk = FaultyDisk::new();
+    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    write(&shared, &ledgers(1, 4, 20), Options::new()).unwrap();
+    let rebuilt = ["/a/hash", "/b/pack"].map(PathBuf::from);
+    rebuilt.iter().for_each(|path| disk.create_dir_all(path.parent().unwrap()).unwrap());
+    let chunk = ChunkEvents::open(&shared, &paths());
+    chunk.verify_deep(&common::toy::Toy, &shared, &rebuilt[0], &rebuilt[1], Options::new()).unwrap();
+    assert_eq!(disk.paths(), names());
+    assert_eq!(disk.after_crash().paths(), names());
 }
 
 /// After a power cut each file is there as a whole or not at all.
