@@ -1,4 +1,5 @@
 //! What bears the final name is whole: after a success, a failure, a drop, a power cut at every step.
+#![allow(clippy::unwrap_used)]
 
 use std::{
     path::{Path, PathBuf},
