@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use icecore_ledger::{LedgerStream, Source};
+use icecore_ledger::Source;
 use icecore_stellar::source::Generator;
 
 /// A temporary directory in memory where the system has one, so that the device is not what is measured.

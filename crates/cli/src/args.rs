@@ -59,7 +59,8 @@ pub(crate) struct Build {
     /// Threads that work at once [default: one per core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) workers: Option<u16>,
-    /// Passphrase of the network [default: the source's own word, else found by trying the known ones]
+    /// Passphrase of the network, kept with the store [default: the source's own word; where there is none,
+    /// `get tx` tries the known ones]
     #[arg(long, value_name = "PASSPHRASE")]
     pub(crate) network: Option<String>,
     /// Answer in JSON
@@ -139,7 +140,7 @@ pub(crate) struct GetEvents {
     #[arg(long, value_name = "SEQ")]
     pub(crate) to: Option<LedgerSeq>,
     /// At most this many events
-    #[arg(long, value_name = "N", default_value_t = 100)]
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) limit: u64,
     /// Newest first
     #[arg(long)]
@@ -155,6 +156,9 @@ pub(crate) struct GetEvents {
 pub(crate) struct Ls {
     /// The directory of the store
     pub(crate) dir: PathBuf,
+    /// Count transactions too, by decoding every ledger: seconds for each large chunk
+    #[arg(long)]
+    pub(crate) count: bool,
     /// Answer in JSON, one chunk or index a line
     #[arg(long)]
     pub(crate) json: bool,

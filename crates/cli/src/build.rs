@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use icecore_cold::{BuildReport, Builder, Layout, Manifest};
 use icecore_diskio::{Disk, RealDisk};
-use icecore_ledger::{Geometry, LedgerRange, Source};
+use icecore_ledger::{LedgerRange, Source};
 use icecore_stellar::{StellarDecoder, source::OpenedSource};
 use serde_json::json;
 
@@ -16,16 +16,13 @@ use crate::{
 };
 
 pub(crate) fn run(args: &Build, out: &Output) -> Outcome {
-    let control = crate::cancellable()?;
     let OpenedSource { source, network_passphrase } = icecore_stellar::source::open(&args.source)?;
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let layout = Layout::new(&args.out);
-    let began_with = Manifest::read(&*disk, &layout)?.map(|manifest| manifest.geometry).unwrap_or_default();
-    let geometry = Geometry::new(
-        args.ledgers_per_chunk.unwrap_or(began_with.ledgers_per_chunk()),
-        args.chunks_per_window.unwrap_or(began_with.chunks_per_window()),
-    )?;
+    let geometry = Manifest::geometry_for(&*disk, &layout, args.ledgers_per_chunk, args.chunks_per_window)?;
     let range = range(args, &*source)?;
+    // From here on Ctrl-C has something to tidy up.
+    let control = crate::cancellable()?;
     let builder = Builder {
         disk,
         layout,
@@ -47,6 +44,8 @@ fn range(args: &Build, source: &dyn Source) -> Outcome<LedgerRange> {
     Ok(match (args.from, args.to) {
         (Some(from), Some(to)) => LedgerRange::new(from, to)?,
         (from, to) => {
+            // A compressed file must be read to its end to know.
+            let _progress = Progress::watch(&Arc::default(), "looking through the source");
             let has = source.range()?;
             LedgerRange::new(from.unwrap_or(has.first), to.unwrap_or(has.last))?
         }

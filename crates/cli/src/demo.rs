@@ -103,6 +103,12 @@ fn what_was_built(dir: &Path, report: &BuildReport, seconds: f64) -> Outcome<Str
     let inventory = Inventory::scan(&RealDisk, &Layout::new(dir))?;
     let files: u64 = inventory.chunks.values().flat_map(|files| files.values()).sum();
     let index: u64 = inventory.indexes.values().sum();
+    if report.chunks_built == 0 {
+        return Ok(format!(
+            "everything was there from an earlier run: {} of files",
+            human_bytes(files + index)
+        ));
+    }
     let keys: u64 = report.indexes_built.iter().map(|(_, keys)| keys).sum();
     Ok(format!(
         "{} ledgers ({}), {} transactions, {} events → {} of files in {seconds:.1} s; index: {:.2} bytes a hash",

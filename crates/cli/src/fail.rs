@@ -2,6 +2,8 @@
 
 use std::{fmt, process::ExitCode};
 
+use icecore_ledger::Error as Ledger;
+
 /// The end of a command that did not succeed.
 #[derive(Debug)]
 pub(crate) enum Fail {
@@ -59,6 +61,9 @@ impl From<icecore_cold::Error> for Fail {
     fn from(e: icecore_cold::Error) -> Self {
         match e {
             icecore_cold::Error::Cancelled => Fail::Interrupted(e.to_string()),
+            icecore_cold::Error::Ledger(
+                Ledger::Config { .. } | Ledger::BadRange { .. } | Ledger::BadGeometry { .. },
+            ) => Fail::Usage(e.to_string()),
             e if e.is_corrupt() => Fail::Damaged(e.to_string()),
             e => Fail::Error(Box::new(e)),
         }

@@ -75,7 +75,7 @@ impl AnyFile {
             }
         }
         let kinds = "a packfile (.pack), an index (.idx, .hash) or a hash run (.bin)";
-        Err(Fail::Damaged(format!("{} is not {kinds}, by its name or its magic number", path.display())))
+        Err(Fail::Usage(format!("{} is not {kinds}, by its name or its magic number", path.display())))
     }
 
     fn open_pack(path: &Path) -> Outcome<AnyFile> {
@@ -104,7 +104,7 @@ impl AnyFile {
     /// What the file says of itself.
     pub(crate) fn stat(&self, path: &Path) -> Outcome<Map<String, Value>> {
         let file_bytes = std::fs::metadata(path)?.len();
-        let mut fields = object(json!({ "file": path, "bytes": file_bytes }));
+        let mut fields = object(json!({ "file": path.display().to_string(), "bytes": file_bytes }));
         match self {
             AnyFile::Pack(reader) => stat_pack(reader, path, &mut fields)?,
             AnyFile::Index { index, path } => stat_index(index, path, file_bytes, &mut fields)?,

@@ -152,7 +152,7 @@ fn query(args: &GetEvents) -> Outcome<Query> {
     }
     for (index, topic) in topics.into_iter().enumerate() {
         if let Some(topic) = topic {
-            filter = filter.topic(index, topic_xdr(topic)?);
+            filter = filter.topic(index, parse_topic(topic)?);
         }
     }
     let mut filters = Vec::new();
@@ -180,7 +180,7 @@ fn or_filter(text: &str) -> Outcome<Filter> {
         filter = match part.split_once('=') {
             Some(("contract", value)) => filter.contract(parse_contract(value)?),
             Some((name, value)) if topic_number(name).is_some() => {
-                filter.topic(topic_number(name).unwrap_or_default(), topic_xdr(value)?)
+                filter.topic(topic_number(name).unwrap_or_default(), parse_topic(value)?)
             }
             _ => {
                 return Err(Fail::Usage(format!(
@@ -190,14 +190,6 @@ fn or_filter(text: &str) -> Outcome<Filter> {
         };
     }
     Ok(filter)
-}
-
-/// A topic in one of its written forms; plain base64 is its XDR.
-fn topic_xdr(text: &str) -> Outcome<Vec<u8>> {
-    match BASE64_STANDARD.decode(text) {
-        Ok(xdr) if !xdr.is_empty() => Ok(xdr),
-        _ => Ok(parse_topic(text)?),
-    }
 }
 
 fn cursor(event: &EventRecord) -> String {

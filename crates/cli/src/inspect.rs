@@ -1,55 +1,110 @@
 //! `icecore ls | stat | cat`
 
-use icecore_cold::{Kind, Layout, Store};
-use icecore_ledger::ChunkId;
+use std::sync::{Arc, atomic::Ordering::Relaxed};
+
+use icecore_cold::{Control, Kind, LedgerPack, Store};
+use icecore_ledger::{ChunkId, Decoder, Source};
+use icecore_stellar::StellarDecoder;
 use icecore_txindex::Run;
 use serde_json::{Map, Value, json};
 
 use crate::{
     args::{Cat, Ls, Stat},
-    fail::Outcome,
+    fail::{Fail, Outcome},
     file::AnyFile,
     output::{Output, human_bytes, human_count},
+    progress::Progress,
 };
 
 /// One row of `ls`.
 struct Row {
     chunk: ChunkId,
+    counts: Outcome<Counts>,
+    /// Of each kind of file.
+    bytes: Vec<Option<u64>>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Counts {
     ledgers: Option<u64>,
+    /// Known where the ledgers were decoded to count them.
+    transactions: Option<u64>,
     /// Entries of the hash run: a fee-bump counts twice, since two hashes find it.
     hashes: Option<u64>,
     events: Option<u64>,
-    bytes: Vec<Option<u64>>,
+}
+
+impl Counts {
+    fn of(store: &Store, chunk: ChunkId, decode: bool) -> Outcome<Counts> {
+        let has_run = store.inventory().chunks[&chunk].contains_key(&Kind::Run);
+        let run = || Ok::<_, Fail>(Run::open(store.disk(), &store.layout().file(Kind::Run, chunk))?.len());
+        let pack = store.pack(chunk)?;
+        Ok(Counts {
+            ledgers: pack.as_ref().map(|pack| pack.ledgers().count()),
+            transactions: pack.filter(|_| decode).map(|pack| transactions(&pack)).transpose()?,
+            hashes: has_run.then(run).transpose()?,
+            events: store.chunk_events(chunk)?.map(|events| events.event_count()).transpose()?.map(u64::from),
+        })
+    }
+
+    fn plus(self, other: Counts) -> Counts {
+        let sum = |a: Option<u64>, b: Option<u64>| a.zip(b).map(|(a, b)| a + b).or(a).or(b);
+        Counts {
+            ledgers: sum(self.ledgers, other.ledgers),
+            transactions: sum(self.transactions, other.transactions),
+            hashes: sum(self.hashes, other.hashes),
+            events: sum(self.events, other.events),
+        }
+    }
+}
+
+fn transactions(pack: &LedgerPack) -> Outcome<u64> {
+    let mut stream = pack.stream(pack.ledgers())?;
+    let mut count = 0;
+    while let Some(ledger) = stream.next_ledger()? {
+        count += StellarDecoder.decode(ledger.bytes)?.transactions.len() as u64;
+    }
+    Ok(count)
 }
 
 pub(crate) fn ls(args: &Ls, out: &Output) -> Outcome {
     let store = Store::open(&args.dir)?;
+    let control: Arc<Control> = Arc::default();
+    control.total.store(store.inventory().chunks.len() as u64, Relaxed);
+    let progress = Progress::watch(&control, "counting");
     let mut rows = Vec::new();
     for (&chunk, files) in &store.inventory().chunks {
-        let run = store.layout().file(Kind::Run, chunk);
-        let events = store.chunk_events(chunk)?;
-        let has_run = files.contains_key(&Kind::Run);
+        let counts = Counts::of(&store, chunk, args.count);
         rows.push(Row {
             chunk,
-            ledgers: store.pack(chunk)?.map(|pack| pack.ledgers().count()),
-            hashes: if has_run { Some(Run::open(store.disk(), &run)?.len()) } else { None },
-            events: events.map(|events| events.event_count()).transpose()?.map(u64::from),
+            counts,
             bytes: Kind::ALL.iter().map(|kind| files.get(kind).copied()).collect(),
         });
+        control.done.fetch_add(1, Relaxed);
+        control.bytes.fetch_add(files.values().sum(), Relaxed);
     }
-    if out.json { ls_json(&store, &rows, out) } else { ls_table(&store, &rows, out) }
+    drop(progress);
+    if out.json {
+        ls_json(&store, &rows, out)?
+    } else {
+        ls_table(&store, &rows, args.count, out)?
+    }
+    match rows.into_iter().find_map(|row| row.counts.err()) {
+        Some(fail) => Err(fail),
+        None => Ok(()),
+    }
 }
 
 fn ls_json(store: &Store, rows: &[Row], out: &Output) -> Outcome {
-    for row in rows {
-        let names =
-            ["ledgers_bytes", "run_bytes", "events_bytes", "event_bitmaps_bytes", "event_terms_bytes"];
-        let mut fields = json!({ "chunk": row.chunk.0, "ledgers": row.ledgers, "hashes": row.hashes, "events": row.events });
-        if let Value::Object(fields) = &mut fields {
-            fields
-                .extend(names.iter().zip(&row.bytes).map(|(name, bytes)| ((*name).to_owned(), json!(bytes))));
-        }
-        out.value(&fields)?;
+    for Row { chunk, counts, bytes } in rows {
+        let error = counts.as_ref().err().map(ToString::to_string);
+        let Counts { ledgers, transactions, hashes, events } = counts.as_ref().copied().unwrap_or_default();
+        let [pack, run, records, bitmaps, terms] = bytes[..] else { continue };
+        out.value(&json!({
+            "chunk": chunk.0, "ledgers": ledgers, "transactions": transactions, "hashes": hashes, "events": events,
+            "ledgers_bytes": pack, "run_bytes": run, "events_bytes": records, "event_bitmaps_bytes": bitmaps,
+            "event_terms_bytes": terms, "error": error,
+        }))?;
     }
     for (coverage, bytes) in &store.inventory().indexes {
         let (window, first, last) = (coverage.window.0, coverage.first.0, coverage.last.0);
@@ -60,31 +115,48 @@ fn ls_json(store: &Store, rows: &[Row], out: &Output) -> Outcome {
     Ok(())
 }
 
-fn ls_table(store: &Store, rows: &[Row], out: &Output) -> Outcome {
-    let geometry = &store.manifest().geometry;
-    out.line(format!(
-        "{}: {} ledgers to a chunk, {} chunks to a window",
-        args_path(store.layout()),
-        geometry.ledgers_per_chunk(),
-        geometry.chunks_per_window()
-    ))?;
-    let count = |n: &Option<u64>| n.map_or("–".to_owned(), human_count);
+fn ls_table(store: &Store, rows: &[Row], counted: bool, out: &Output) -> Outcome {
+    let (root, geometry) = (store.layout().root().display(), &store.manifest().geometry);
+    let (ledgers, chunks) = (geometry.ledgers_per_chunk(), geometry.chunks_per_window());
+    out.line(format!("{root}: {ledgers} ledgers to a chunk, {chunks} chunks to a window"))?;
+    let count = |n: Option<u64>| n.map_or("–".to_owned(), human_count);
     let size = |n: &Option<u64>| n.map_or("–".to_owned(), human_bytes);
-    let heading = ["chunk", "ledgers", "hashes", "events", "pack", "run", "events", "bitmaps", "terms"];
-    let mut table = vec![heading.map(str::to_owned).to_vec()];
-    for row in rows {
-        let mut cells =
-            vec![row.chunk.to_string(), count(&row.ledgers), count(&row.hashes), count(&row.events)];
-        cells.extend(row.bytes.iter().map(size));
-        table.push(cells);
+    let row = |name: String, counts: Option<Counts>, bytes: &[Option<u64>]| {
+        let counts = counts.map(|counts| [counts.ledgers, counts.transactions, counts.hashes, counts.events]);
+        let mut cells: Vec<String> = match counts {
+            Some(counts) => counts.into_iter().map(count).collect(),
+            None => ["damaged", "", "", ""].map(str::to_owned).to_vec(),
+        };
+        cells.insert(0, name);
+        cells.extend(bytes.iter().map(size));
+        if !counted {
+            cells.remove(2);
+        }
+        cells
+    };
+    let heading = [
+        "chunk",
+        "ledgers",
+        "transactions",
+        "tx hashes",
+        "events",
+        "pack",
+        "run",
+        "events",
+        "bitmaps",
+        "terms",
+    ];
+    let mut heading = heading.map(str::to_owned).to_vec();
+    if !counted {
+        heading.remove(2);
     }
+    let mut table = vec![heading];
+    table.extend(rows.iter().map(|r| row(r.chunk.to_string(), r.counts.as_ref().ok().copied(), &r.bytes)));
     if rows.len() > 1 {
-        let sum = |of: &dyn Fn(&Row) -> Option<u64>| Some(rows.iter().filter_map(of).sum());
-        let sums = [sum(&|row| row.ledgers), sum(&|row| row.hashes), sum(&|row| row.events)];
-        let mut cells = vec!["total".to_owned()];
-        cells.extend(sums.iter().map(count));
-        cells.extend((0..Kind::ALL.len()).map(|kind| size(&sum(&|row| row.bytes[kind]))));
-        table.push(cells);
+        let counts = rows.iter().filter_map(|row| row.counts.as_ref().ok()).copied();
+        let bytes = |kind: usize| Some(rows.iter().filter_map(|row| row.bytes[kind]).sum());
+        let bytes: Vec<_> = (0..Kind::ALL.len()).map(bytes).collect();
+        table.push(row("total".to_owned(), counts.reduce(Counts::plus), &bytes));
     }
     out.table(&table)?;
     let mut indexes = vec![["window", "first chunk", "last chunk", "index"].map(str::to_owned).to_vec()];
@@ -94,10 +166,6 @@ fn ls_table(store: &Store, rows: &[Row], out: &Output) -> Outcome {
     }
     out.line("")?;
     Ok(out.table(&indexes)?)
-}
-
-fn args_path(layout: &Layout) -> std::path::Display<'_> {
-    layout.root().display()
 }
 
 pub(crate) fn stat(args: &Stat, out: &Output) -> Outcome {

@@ -31,13 +31,14 @@ impl Progress {
         let (stop, stopped) = channel();
         let control = Arc::clone(control);
         let thread = std::thread::spawn(move || {
-            let began = Instant::now();
+            let mut phase = Phase::begin(&control);
             let bar = std::io::stderr().is_terminal().then(new_bar);
             let mut wait = FIRST_AFTER;
             while stopped.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
+                phase = phase.follow(&control);
                 match &bar {
-                    Some(bar) => draw(bar, &control, verb, began),
-                    None => print_line(&control, verb, began),
+                    Some(bar) => draw(bar, &control, verb, &phase),
+                    None => print_line(&control, verb, &phase),
                 }
                 wait = if bar.is_some() { BAR_EVERY } else { LINE_EVERY };
             }
@@ -65,25 +66,49 @@ fn new_bar() -> ProgressBar {
         .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "))
 }
 
-fn draw(bar: &ProgressBar, control: &Control, verb: &'static str, began: Instant) {
+/// One of the stretches of work that follow each other under one [`Control`], each with a total of its own.
+struct Phase {
+    began: Instant,
+    total: u64,
+    done: u64,
+}
+
+impl Phase {
+    fn begin(control: &Control) -> Self {
+        Phase { began: Instant::now(), total: control.total.load(Relaxed), done: control.done.load(Relaxed) }
+    }
+
+    fn follow(self, control: &Control) -> Self {
+        let now = Phase { began: self.began, ..Phase::begin(control) };
+        if now.total != self.total || now.done < self.done { Phase::begin(control) } else { now }
+    }
+}
+
+fn draw(bar: &ProgressBar, control: &Control, verb: &'static str, phase: &Phase) {
     bar.set_length(control.total.load(Relaxed));
     bar.set_position(control.done.load(Relaxed));
     bar.set_message(verb);
-    bar.set_prefix(rate(control, began));
+    bar.set_prefix(rate(control, phase));
     bar.tick();
 }
 
-fn print_line(control: &Control, verb: &str, began: Instant) {
-    let (done, total) = (control.done.load(Relaxed), control.total.load(Relaxed));
-    let percent = if total == 0 { 0.0 } else { 100.0 * done as f64 / total as f64 };
+fn print_line(control: &Control, verb: &str, phase: &Phase) {
+    let &Phase { done, total, .. } = phase;
+    let line = match total {
+        0 => format!("{verb}, {:.0} s", phase.began.elapsed().as_secs_f64()),
+        total => {
+            let percent = 100.0 * done as f64 / total as f64;
+            format!("{verb} {done}/{total} ({percent:.0} %), {}", rate(control, phase))
+        }
+    };
     // Progress that nobody can read is no reason to fail.
-    let _ = writeln!(std::io::stderr(), "{verb} {done}/{total} ({percent:.0} %), {}", rate(control, began));
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
-/// Rate and time left, from the start of the work.
-fn rate(control: &Control, began: Instant) -> String {
-    let seconds = began.elapsed().as_secs_f64();
-    let (done, total) = (control.done.load(Relaxed), control.total.load(Relaxed));
+/// Rate and time left, from the start of the phase.
+fn rate(control: &Control, phase: &Phase) -> String {
+    let seconds = phase.began.elapsed().as_secs_f64();
+    let &Phase { done, total, .. } = phase;
     let per_second = done as f64 / seconds;
     let bytes = HumanBytes((control.bytes.load(Relaxed) as f64 / seconds) as u64);
     let left = if done == 0 { f64::INFINITY } else { (total.saturating_sub(done)) as f64 / per_second };

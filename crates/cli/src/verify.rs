@@ -21,15 +21,19 @@ pub(crate) fn run(args: &Verify, out: &Output) -> Outcome {
             file.display()
         )));
     }
-    let control = crate::cancellable()?;
+    // Only a deep check has something to tidy up when Ctrl-C ends it.
+    let control = if args.deep { crate::cancellable()? } else { Arc::default() };
     let progress = Progress::watch(&control, "checking");
     let mut tally = Tally::new(out);
     for path in &args.paths {
         if path.is_dir() {
             store(path, args.deep, &control, &mut tally)?;
         } else {
-            let result = AnyFile::open(path).and_then(|file| file.verify());
-            tally.count(path, result.map_err(|fail| fail.to_string()));
+            match AnyFile::open(path).and_then(|file| file.verify()) {
+                Ok(()) => tally.count(path, Ok(())),
+                Err(Fail::Damaged(what)) => tally.count(path, Err(what)),
+                Err(trouble) => return Err(trouble),
+            }
         }
     }
     drop(progress);
@@ -40,12 +44,17 @@ pub(crate) fn run(args: &Verify, out: &Output) -> Outcome {
 pub(crate) fn store(dir: &Path, deep: bool, control: &Arc<Control>, tally: &mut Tally<'_>) -> Outcome {
     let store = Store::open(dir)?;
     let mut take = |Checked { path, result }: Checked| tally.count(&path, result.map_err(|e| e.to_string()));
-    store.verify(control, &mut take)?;
-    if deep {
+    let mut checked = store.verify(control, &mut take);
+    if deep && checked.is_ok() {
         let scratch = tempfile::tempdir()?;
-        store.verify_deep(&StellarDecoder, scratch.path(), crate::cores(), control, &mut take)?;
+        checked = store.verify_deep(&StellarDecoder, scratch.path(), crate::cores(), control, &mut take);
     }
-    Ok(())
+    match checked {
+        Err(icecore_cold::Error::Cancelled) => {
+            Err(Fail::Interrupted("stopped before everything was checked".into()))
+        }
+        checked => Ok(checked?),
+    }
 }
 
 /// Counts what was checked, and shows what is damaged at once.
@@ -65,7 +74,7 @@ impl<'a> Tally<'a> {
         *(if result.is_ok() { &mut self.good } else { &mut self.bad }) += 1;
         let printed = match (self.out.json, &result) {
             (true, _) => {
-                self.out.value(&json!({ "file": path, "ok": result.is_ok(), "error": result.as_ref().err() }))
+                self.out.value(&json!({ "file": path.display().to_string(), "ok": result.is_ok(), "error": result.as_ref().err() }))
             }
             (false, Ok(())) => Ok(()),
             (false, Err(what)) => {
@@ -78,10 +87,11 @@ impl<'a> Tally<'a> {
     /// The last line, and the outcome.
     pub(crate) fn close(self) -> Outcome {
         let Tally { out, good, bad, printed } = self;
-        printed?;
+        // Damage comes before a reader who has seen enough: scripts look at the exit code.
         if bad > 0 {
             return Err(Fail::Damaged(format!("{bad} of {} checks found damage", good + bad)));
         }
+        printed?;
         if !out.json {
             out.line(format!("{} {good} checks, no damage", out.green("sound")))?;
         }

@@ -191,27 +191,56 @@ fn what_is_not_there_ends_in_4_and_says_how_far_the_data_reaches() {
 #[test]
 fn wrong_usage_ends_in_2_and_impossible_wishes_in_1() {
     let built = Built::new();
+    let nowhere = built.file("nowhere");
     for args in [
         &["get", "tx", "beef", "--data", built.path()][..],
         &["get", "ledger", "-1", "--data", built.path()],
         &["get", "events", "--cursor", "1-2", "--data", built.path()],
         &["get", "events", "--or", "colour=red", "--data", built.path()],
+        &["get", "events", "--limit", "0", "--data", built.path()],
+        &["get", "events", "--contract", "zz", "--data", built.path()],
+        &["get", "events", "--topic0", "transfer", "--data", built.path()],
+        &["get", "events", "--from", "9", "--to", "3", "--data", built.path()],
         &["verify", "--deep", &built.file("icecore.json")],
+        &["verify", &built.file("icecore.json")],
+        &["stat", &built.file("icecore.json")],
+        &["build", "--source", "gen:colour=red", "--out", built.path()],
+        &["build", "--source", SPEC, "--out", &nowhere, "--ledgers-per-chunk", "0"],
         &["frobnicate"],
     ] {
         assert_eq!(code(&icecore(args)), 2, "{args:?}");
     }
-    let nowhere = built.file("nowhere");
+    let help = icecore(&["build", "--source", "gen:help", "--out", &nowhere]);
+    assert!(text(&help.stderr).contains("fee_bumps"), "{}", text(&help.stderr));
+    let source = format!("{nowhere}.xdr");
+    let missing = built.file("ledgers/00000/00000007.pack");
     for args in [
         &["get", "ledger", "2", "--data", &nowhere][..],
-        &["get", "events", "--topic0", "sym:", "--from", "9", "--to", "3", "--data", built.path()],
-        &["build", "--source", &nowhere, "--out", built.path()],
-        &["build", "--source", "gen:colour=red", "--out", built.path()],
+        &["verify", &missing],
+        &["verify", &nowhere],
+        &["build", "--source", SPEC, "--out", built.path(), "--to", "999"],
         &["build", "--source", SPEC, "--out", &built.file("icecore.json")],
     ] {
         let output = icecore(args);
         assert_eq!(code(&output), 1, "{args:?}: {}", text(&output.stderr));
         assert!(text(&output.stderr).starts_with("icecore: "));
+    }
+    assert_eq!(code(&icecore(&["build", "--source", &source, "--out", built.path()])), 2);
+}
+
+#[test]
+fn a_name_that_is_not_text_is_no_trouble() {
+    use std::os::unix::ffi::OsStrExt;
+    let built = Built::new();
+    let name = built.store.join(std::ffi::OsStr::from_bytes(b"\xff.pack"));
+    std::fs::copy(built.file("ledgers/00000/00000001.pack"), &name).unwrap();
+    for command in ["stat", "verify"] {
+        let output = Command::new(env!("CARGO_BIN_EXE_icecore"))
+            .args([command, "--json"])
+            .arg(&name)
+            .output()
+            .unwrap();
+        assert_eq!(code(&output), 0, "{}", text(&output.stderr));
     }
 }
 
@@ -223,6 +252,9 @@ fn another_geometry_is_refused_with_both_values_and_no_geometry_takes_the_stores
     assert_eq!(code(&other), 1);
     let message = text(&other.stderr);
     assert!(message.contains("10 ledgers") && message.contains("20 and 3"), "{message}");
+    let absurd =
+        icecore(&["build", "--source", SPEC, "--out", built.path(), "--chunks-per-window", "4000000000"]);
+    assert!(code(&absurd) == 1 && text(&absurd.stderr).contains("10 ledgers"), "{}", text(&absurd.stderr));
     assert_eq!(json(&["build", "--json", "--source", SPEC, "--out", built.path()])[0]["chunks_built"], 0);
     assert_eq!(files(&built.store), before);
 }
@@ -250,6 +282,7 @@ fn listings_tell_what_is_there() {
     assert_eq!(rows.len(), 4 + 2);
     assert_eq!(rows[0]["ledgers"], 10);
     assert!(rows[0]["hashes"].as_u64().unwrap() >= 50 && rows[0]["events"].as_u64().unwrap() > 50);
+    assert_eq!(json(&["ls", built.path(), "--json", "--count"])[0]["transactions"], 50);
     let table = text(&icecore(&["ls", built.path()]).stdout);
     assert!(table.contains("00000003") && table.contains("total") && !table.contains('\x1b'), "{table}");
 
@@ -281,7 +314,12 @@ fn damage_ends_in_3_and_names_the_file() {
     let output = icecore(&["get", "ledger", "12", "--data", built.path()]);
     assert_eq!(code(&output), 3);
     assert!(text(&output.stderr).contains("00000001.pack"), "{}", text(&output.stderr));
+    std::fs::write(&pack, b"short").unwrap();
+    let listing = icecore(&["ls", built.path()]);
+    assert_eq!(code(&listing), 3);
+    assert!(text(&listing.stdout).contains("damaged") && text(&listing.stdout).contains("00000003"));
     std::fs::remove_file(&pack).unwrap();
+    assert_eq!(code(&icecore(&["verify", built.path()])), 3);
     assert_eq!(json(&build_args(SPEC, built.path()))[0]["chunks_built"], 1);
     assert_eq!(code(&icecore(&["verify", "--deep", built.path()])), 0);
 }

@@ -63,6 +63,14 @@ impl Builder<'_> {
     pub fn build(&self, range: LedgerRange) -> Result<BuildReport> {
         let geometry = &self.manifest.geometry;
         let (first, last) = chunks_in(geometry, range)?;
+        // Where that costs nothing, before anything is made: the source has what is asked for.
+        if self.source.random_access() {
+            let has = self.source.range()?;
+            if has.intersect(range) != Some(range) {
+                let place = self.source.describe();
+                return Err(icecore_ledger::Error::OutOfRange { place, has, wanted: range }.into());
+            }
+        }
         self.disk.create_dir_all(self.layout.root())?;
         let _lock = BuildLock::take(&self.disk, &self.layout)?;
         self.manifest.pin(&self.disk, &self.layout)?;
@@ -114,7 +122,13 @@ impl Builder<'_> {
                 }
             }
         };
-        thread::scope(|scope| (0..at_once).for_each(|_| drop(scope.spawn(worker))));
+        thread::scope(|scope| {
+            for _ in 1..at_once {
+                // Fewer threads than hoped for only take longer: the caller's own works in any case.
+                let _ = thread::Builder::new().spawn_scoped(scope, worker);
+            }
+            worker();
+        });
         result.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -183,8 +197,13 @@ pub(crate) fn ledgers_of(geometry: &Geometry, chunk: ChunkId) -> Result<LedgerRa
     geometry.ledgers_of(chunk).ok_or(Error::ChunkOutOfRange { chunk })
 }
 
-/// The complete chunks in a range.
+/// The complete chunks in a range; file names number them with eight digits.
 fn chunks_in(geometry: &Geometry, range: LedgerRange) -> Result<(ChunkId, ChunkId)> {
+    if let Some((_, last)) = geometry.complete_chunks(range)
+        && last > Layout::LAST_CHUNK
+    {
+        return Err(Error::ChunkOutOfRange { chunk: last });
+    }
     geometry.complete_chunks(range).ok_or_else(|| {
         let of = geometry.chunk_of(range.first).unwrap_or(ChunkId(0));
         let begins_there = |ledgers: &LedgerRange| ledgers.first >= range.first;

@@ -67,16 +67,15 @@ pub enum Error {
     #[error(
         "{} was begun with {} ledgers to a chunk and {} chunks to a window, {} and {} were asked for: leave the options \
          out, or build into another directory",
-        path.display(), found.ledgers_per_chunk(), found.chunks_per_window(), asked.ledgers_per_chunk(),
-        asked.chunks_per_window()
+        path.display(), found.ledgers_per_chunk(), found.chunks_per_window(), asked.0, asked.1
     )]
     GeometryChanged {
         /// The manifest.
         path: PathBuf,
         /// The geometry that the store has.
         found: Geometry,
-        /// The geometry that was asked for.
-        asked: Geometry,
+        /// The ledgers to a chunk and chunks to a window that were asked for.
+        asked: (u32, u32),
     },
     /// Ledgers of another network than the store's.
     #[error("{} holds the network {found:?}, the source is of {asked:?}: build into another directory", path.display())]
@@ -102,8 +101,10 @@ pub enum Error {
         /// The first chunk that begins in or after the range.
         next: LedgerRange,
     },
-    /// A chunk whose ledgers cannot be numbered.
-    #[error("chunk {chunk} ends past the last possible ledger sequence")]
+    /// A chunk whose ledgers, or whose files, cannot be numbered.
+    #[error(
+        "chunk {chunk} is past what ledger sequences, or the eight digits of file names, can number: make chunks larger"
+    )]
     ChunkOutOfRange {
         /// The chunk.
         chunk: ChunkId,
@@ -134,6 +135,18 @@ pub enum Error {
         /// The ledger that has it.
         seq: LedgerSeq,
     },
+    /// Something that a chunk should have is not there.
+    #[error("{} is missing; run the build again", path.display())]
+    Missing {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A chunk that no index covers: its transactions are not found by hash.
+    #[error("no index covers chunk {chunk}; run the build again")]
+    NotIndexed {
+        /// The chunk.
+        chunk: ChunkId,
+    },
     /// Another process is building in the same directory.
     #[error("{} is being built by another process; wait for it to end", path.display())]
     Busy {
@@ -154,7 +167,10 @@ impl Error {
             Error::Events(e) => e.is_corrupt(),
             Error::Ledger(e) | Error::Decode { source: e, .. } => e.is_corrupt(),
             Error::Foreign { .. } | Error::Manifest { .. } | Error::BadPack { .. } => true,
-            Error::Differs { .. } | Error::Unresolved { .. } => true,
+            Error::Differs { .. }
+            | Error::Unresolved { .. }
+            | Error::Missing { .. }
+            | Error::NotIndexed { .. } => true,
             _ => false,
         }
     }

@@ -104,6 +104,9 @@ pub struct Layout {
 }
 
 impl Layout {
+    /// The last chunk that a file name can tell.
+    pub const LAST_CHUNK: ChunkId = ChunkId(99_999_999);
+
     /// The layout of the store at `root`.
     pub fn new(root: impl Into<PathBuf>) -> Self {
         Layout { root: root.into() }

@@ -67,15 +67,38 @@ impl Manifest {
     pub fn pin(&self, disk: &Arc<dyn Disk>, layout: &Layout) -> Result<()> {
         let Some(found) = Manifest::read(&**disk, layout)? else { return self.write(disk, layout) };
         let path = layout.manifest();
-        if found.geometry != self.geometry {
-            return Err(Error::GeometryChanged { path, found: found.geometry, asked: self.geometry });
-        }
+        let asked = (self.geometry.ledgers_per_chunk(), self.geometry.chunks_per_window());
+        check_geometry(layout, &found.geometry, asked)?;
         match (found.network, &self.network) {
             (Some(found), Some(asked)) if found != *asked => {
                 Err(Error::NetworkChanged { path, found, asked: asked.clone() })
             }
+            // The network is known now: from here on it is pinned too.
+            (None, Some(_)) => self.write(disk, layout),
             _ => Ok(()),
         }
+    }
+
+    /// The geometry for a build that asks for these numbers, or for whatever the store has (the default for a new one).
+    ///
+    /// # Errors
+    /// [`Error::GeometryChanged`] with the store's numbers and those asked for.
+    pub fn geometry_for(
+        disk: &dyn Disk,
+        layout: &Layout,
+        ledgers_per_chunk: Option<u32>,
+        chunks_per_window: Option<u32>,
+    ) -> Result<Geometry> {
+        let found = Manifest::read(disk, layout)?.map(|manifest| manifest.geometry);
+        let has = found.unwrap_or_default();
+        let asked = (
+            ledgers_per_chunk.unwrap_or(has.ledgers_per_chunk()),
+            chunks_per_window.unwrap_or(has.chunks_per_window()),
+        );
+        if let Some(found) = found {
+            check_geometry(layout, &found, asked)?;
+        }
+        Ok(Geometry::new(asked.0, asked.1)?)
     }
 
     fn write(&self, disk: &Arc<dyn Disk>, layout: &Layout) -> Result<()> {
@@ -89,11 +112,18 @@ impl Manifest {
         };
         let text = serde_json::to_string_pretty(&file)
             .map_err(|e| Error::Manifest { path: path.clone(), what: e.to_string() })?;
-        let pending = PendingFile::create(disk, &path, IfExists::Fail)?;
+        let pending = PendingFile::create(disk, &path, IfExists::Replace)?;
         pending.write_all_at(text.as_bytes(), 0)?;
         pending.write_all_at(b"\n", text.len() as u64)?;
         Ok(pending.commit()?)
     }
+}
+
+fn check_geometry(layout: &Layout, found: &Geometry, asked: (u32, u32)) -> Result<()> {
+    if (found.ledgers_per_chunk(), found.chunks_per_window()) == asked {
+        return Ok(());
+    }
+    Err(Error::GeometryChanged { path: layout.manifest(), found: *found, asked })
 }
 
 #[cfg(test)]

@@ -40,7 +40,10 @@ pub fn plan(inventory: &Inventory, geometry: &Geometry, first: ChunkId, last: Ch
     let mut plan = Plan::default();
     let mut kinds_of = std::collections::BTreeMap::new();
     for chunk in (first.0..=last.0).map(ChunkId) {
-        kinds_of.insert(chunk, inventory.missing(chunk));
+        let missing = inventory.missing(chunk);
+        // What was derived from ledgers that are gone may not fit those that come in their place.
+        let all = missing.contains(&Kind::Ledgers);
+        kinds_of.insert(chunk, if all { Kind::ALL.to_vec() } else { missing });
     }
     for coverage in wanted_coverages(inventory, geometry, first, last) {
         if inventory.indexes.keys().any(|have| have.contains(&coverage)) {
@@ -53,9 +56,12 @@ pub fn plan(inventory: &Inventory, geometry: &Geometry, first: ChunkId, last: Ch
                 kinds.push(Kind::Run);
             }
         }
-        plan.superseded.extend(inventory.indexes.keys().filter(|old| coverage.contains(old)));
         plan.indexes.push(coverage);
     }
+    // Also those that a build which was stopped just before left beside their successors.
+    let successors: Vec<Coverage> = inventory.indexes.keys().chain(&plan.indexes).copied().collect();
+    let superseded = |old: &Coverage| successors.iter().any(|new| new != old && new.contains(old));
+    plan.superseded = inventory.indexes.keys().copied().filter(superseded).collect();
     kinds_of.retain(|_, kinds| !kinds.is_empty());
     plan.chunks = kinds_of.into_iter().map(|(chunk, kinds)| ChunkTask { chunk, kinds }).collect();
     plan
@@ -160,6 +166,20 @@ mod tests {
         assert_eq!(plan.chunks[0], ChunkTask { chunk: ChunkId(1), kinds: vec![Kind::Run] });
         assert!(!plan.chunks[0].needs_source());
         assert_eq!(plan.chunks[1].kinds, Kind::ALL);
+    }
+
+    #[test]
+    fn lost_ledgers_take_all_that_follows_from_them_along() {
+        let done = store(&[(1, &[Kind::Run, Kind::Events])], &[(0, 1, 1)]);
+        assert_eq!(planned(&done, 1, 1).chunks[0].kinds, Kind::ALL);
+    }
+
+    #[test]
+    fn what_a_stopped_build_did_not_remove_is_removed_by_the_next() {
+        let all = &Kind::ALL[..];
+        let done = store(&[(1, all), (2, all)], &[(0, 1, 1), (0, 1, 2)]);
+        let plan = planned(&done, 1, 2);
+        assert_eq!((plan.indexes.len(), &plan.superseded[..]), (0, &[coverage(0, 1, 1)][..]));
     }
 
     #[test]

@@ -8,25 +8,29 @@ use icecore_ledger::{ChunkId, Decoder, Geometry, LedgerRange, LedgerSeq, TxHash}
 use icecore_txindex::WindowIndex;
 
 use crate::{
-    Error, Inventory, Kind, Layout, LedgerPack, Manifest, Result, build::ledgers_of, chunk::event_paths, recent::Recent,
+    Coverage, Error, Inventory, Kind, Layout, LedgerPack, Manifest, Result, build::ledgers_of,
+    chunk::event_paths, recent::Recent,
 };
 
 /// How many packs, and how many chunks' events, stay open between reads.
 const HELD_OPEN: usize = 16;
 
+/// How many window indexes stay open: a lookup probes all of them, and a whole history has fewer.
+const HELD_INDEXES: usize = 1024;
+
 /// A window index on any disk.
 pub(crate) type OpenIndex = WindowIndex<Box<dyn ReadAt>>;
 
-/// A store as it was when it was opened: chunks that are sealed later are not seen, those that are seen stay readable.
+/// A store as it was when it was opened: chunks that are sealed later are not seen. Files are opened when they are first
+/// needed, so damage to one does not keep the others from answering.
 ///
-/// Reads are safe from many threads.
+/// Reads are safe from many threads, and beside a build.
 pub struct Store {
     disk: Arc<dyn Disk>,
     layout: Layout,
     manifest: Manifest,
     inventory: Inventory,
-    /// Newest first: recent transactions are asked for most.
-    indexes: Vec<OpenIndex>,
+    indexes: Recent<Coverage, OpenIndex>,
     packs: Recent<ChunkId, LedgerPack>,
     chunk_events: Recent<ChunkId, ChunkEvents>,
 }
@@ -44,7 +48,7 @@ impl Store {
     /// Opens the store in a directory.
     ///
     /// # Errors
-    /// [`Error::NotAStore`], [`Error::Manifest`], [`Error::Disk`], [`Error::TxIndex`] for a damaged index.
+    /// [`Error::NotAStore`], [`Error::Manifest`], [`Error::Disk`].
     pub fn open(root: impl AsRef<Path>) -> Result<Self> {
         Self::open_on(Arc::new(RealDisk), Layout::new(root.as_ref()))
     }
@@ -57,11 +61,8 @@ impl Store {
         let manifest = Manifest::read(&*disk, &layout)?;
         let manifest = manifest.ok_or_else(|| Error::NotAStore { path: layout.root().to_path_buf() })?;
         let inventory = Inventory::scan(&*disk, &layout)?;
-        let newest_first = inventory.indexes.keys().rev();
-        let indexes =
-            newest_first.map(|coverage| Ok(WindowIndex::from_source(disk.open(&layout.index(coverage))?)?));
-        let indexes = indexes.collect::<Result<_>>()?;
         let (packs, chunk_events) = (Recent::new(HELD_OPEN), Recent::new(HELD_OPEN));
+        let indexes = Recent::new(HELD_INDEXES);
         Ok(Store { disk, layout, manifest, inventory, indexes, packs, chunk_events })
     }
 
@@ -109,12 +110,12 @@ impl Store {
         self.packs.get(chunk, || self.open_pack(chunk)).map(Some)
     }
 
-    /// The events of a chunk; `None` when there are no such files.
+    /// The events of a chunk; `None` when the store does not have its ledgers.
     ///
     /// # Errors
-    /// [`Error::Events`].
+    /// [`Error::Missing`] where the ledgers are there and the events are not, [`Error::Events`].
     pub fn chunk_events(&self, chunk: ChunkId) -> Result<Option<Arc<ChunkEvents>>> {
-        if ![Kind::Events, Kind::EventBitmaps, Kind::EventTerms].into_iter().all(|kind| self.has(kind, chunk)) {
+        if !self.has(Kind::Ledgers, chunk) {
             return Ok(None);
         }
         self.chunk_events.get(chunk, || self.open_events(chunk)).map(Some)
@@ -127,6 +128,10 @@ impl Store {
 
     /// Opens all three files before anything is held, so that what failed once is tried again.
     pub(crate) fn open_events(&self, chunk: ChunkId) -> Result<ChunkEvents> {
+        let kinds = [Kind::Events, Kind::EventBitmaps, Kind::EventTerms];
+        if let Some(missing) = kinds.into_iter().find(|&kind| !self.has(kind, chunk)) {
+            return Err(Error::Missing { path: self.layout.file(missing, chunk) });
+        }
         let events = ChunkEvents::open(&self.disk, &event_paths(&self.layout, chunk));
         events.event_count()?;
         events.term_count()?;
@@ -148,7 +153,24 @@ impl Store {
     /// # Errors
     /// [`Error::TxIndex`], [`Error::BadPack`], [`Error::Packfile`], [`Error::Decode`] for damage on the way.
     pub fn transaction(&self, hash: &TxHash, decoder: &dyn Decoder) -> Result<Option<FoundTransaction>> {
-        for index in &self.indexes {
+        match self.probe(&self.inventory, hash, decoder) {
+            // A build has put a wider index in the place of one that was there: look again.
+            Err(Error::Disk(e)) if e.is_not_found() => {
+                self.probe(&Inventory::scan(&*self.disk, &self.layout)?, hash, decoder)
+            }
+            probed => probed,
+        }
+    }
+
+    /// Probes every index, the newest first: recent transactions are asked for most.
+    fn probe(
+        &self,
+        inventory: &Inventory,
+        hash: &TxHash,
+        decoder: &dyn Decoder,
+    ) -> Result<Option<FoundTransaction>> {
+        for &coverage in inventory.indexes.keys().rev() {
+            let index = self.indexes.get(coverage, || self.open_index(&coverage))?;
             let Some(seq) = index.lookup(hash)? else { continue };
             let Some(raw) = self.ledger(seq)? else { continue };
             let chunk = self.geometry().chunk_of(seq).unwrap_or(ChunkId(0));
@@ -158,6 +180,20 @@ impl Store {
             }
         }
         Ok(None)
+    }
+
+    /// Opens an index, which must cover the ledgers that its name says.
+    pub(crate) fn open_index(&self, coverage: &Coverage) -> Result<OpenIndex> {
+        let path = self.layout.index(coverage);
+        let index = OpenIndex::from_source(self.disk.open(&path)?)?;
+        let first = ledgers_of(self.geometry(), coverage.first)?.first;
+        let last = ledgers_of(self.geometry(), coverage.last)?.last;
+        let found = index.coverage();
+        if (found.first, found.last) != (first, last) {
+            let what = format!("it covers {}..={}, its name says {first}..={last}", found.first, found.last);
+            return Err(Error::Differs { path, what });
+        }
+        Ok(index)
     }
 
     /// The events that a query finds, over all chunks that it touches, in its order.

@@ -9,13 +9,12 @@ use std::path::{Path, PathBuf};
 
 use icecore_diskio::ReadAt;
 use icecore_ledger::{ChunkId, Decoder, Source, TxHash};
-use icecore_txindex::{Run, WindowIndex};
+use icecore_txindex::Run;
 
 use crate::{
     Control, Coverage, Error, Kind, Layout, Result, Store,
     build::{build_index, ledgers_of},
     chunk::ChunkBuild,
-    store::OpenIndex,
 };
 
 const COMPARE_BYTES: usize = 1 << 20;
@@ -30,14 +29,22 @@ pub struct Checked {
 }
 
 impl Store {
-    /// Checks every file by itself and tells `report` of each.
+    /// Checks every file by itself, and that none is missing; tells `report` of each.
     ///
     /// # Errors
-    /// [`Error::Cancelled`]; all else is reported.
+    /// [`Error::Cancelled`], and trouble that is no damage, such as reads that fail; damage is reported.
     pub fn verify(&self, control: &Control, report: &mut dyn FnMut(Checked)) -> Result<()> {
         let inventory = self.inventory();
         control.begin(inventory.chunks.len() as u64 + inventory.indexes.len() as u64);
         for (&chunk, files) in &inventory.chunks {
+            for kind in inventory.missing(chunk) {
+                let path = self.layout().file(kind, chunk);
+                report(Checked { path: path.clone(), result: Err(Error::Missing { path }) });
+            }
+            if !inventory.indexes.keys().any(|coverage| coverage.covers(chunk)) {
+                let path = self.layout().file(Kind::Run, chunk);
+                report(Checked { path, result: Err(Error::NotIndexed { chunk }) });
+            }
             for &kind in files.keys() {
                 control.check()?;
                 let path = self.layout().file(kind, chunk);
@@ -46,10 +53,9 @@ impl Store {
                     Kind::Run => self.verify_run(chunk, &path),
                     // The three event files are checked together, under the name of the first.
                     Kind::Events => self.verify_events(chunk, &path),
-                    Kind::EventBitmaps | Kind::EventTerms if files.contains_key(&Kind::Events) => continue,
-                    Kind::EventBitmaps | Kind::EventTerms => Err(incomplete_events(&path)),
+                    Kind::EventBitmaps | Kind::EventTerms => continue,
                 };
-                report(Checked { path, result });
+                report(Checked { path, result: damage(result)? });
             }
             let bytes = files.values().sum();
             control.advance(1, bytes);
@@ -58,7 +64,7 @@ impl Store {
             control.check()?;
             let path = self.layout().index(coverage);
             let result = self.open_index(coverage).and_then(|index| Ok(index.verify()?));
-            report(Checked { path, result });
+            report(Checked { path, result: damage(result)? });
             control.advance(1, bytes);
         }
         Ok(())
@@ -82,10 +88,6 @@ impl Store {
     }
 
     fn verify_events(&self, chunk: ChunkId, path: &Path) -> Result<()> {
-        let files = &self.inventory().chunks[&chunk];
-        if !(files.contains_key(&Kind::EventBitmaps) && files.contains_key(&Kind::EventTerms)) {
-            return Err(incomplete_events(path));
-        }
         let events = self.open_events(chunk)?;
         if events.ledgers()? != Some(ledgers_of(&self.manifest().geometry, chunk)?) {
             let what = "its ledgers are not those of its chunk".to_owned();
@@ -94,25 +96,12 @@ impl Store {
         Ok(events.verify()?)
     }
 
-    fn open_index(&self, coverage: &Coverage) -> Result<OpenIndex> {
-        let path = self.layout().index(coverage);
-        let index = WindowIndex::from_source(self.disk().open(&path)?)?;
-        let geometry = &self.manifest().geometry;
-        let (first, last) =
-            (ledgers_of(geometry, coverage.first)?.first, ledgers_of(geometry, coverage.last)?.last);
-        let found = index.coverage();
-        if (found.first, found.last) != (first, last) {
-            let what = format!("it covers {}..={}, its name says {first}..={last}", found.first, found.last);
-            return Err(Error::Differs { path, what });
-        }
-        Ok(index)
-    }
-
-    /// Checks every derived file against the ledgers. `scratch` is an empty directory with room for the runs and
-    /// events of one window at a time.
+    /// Checks every derived file against the ledgers. `scratch` is an empty directory with room for the event files of
+    /// one chunk, the runs of all, and one index.
     ///
     /// # Errors
-    /// [`Error::Cancelled`], and what the scratch directory refuses; all else is reported.
+    /// [`Error::Cancelled`], and trouble that is no damage, such as what the scratch directory refuses; damage is
+    /// reported.
     pub fn verify_deep(
         &self,
         decoder: &dyn Decoder,
@@ -121,25 +110,26 @@ impl Store {
         control: &Control,
         report: &mut dyn FnMut(Checked),
     ) -> Result<()> {
-        let chunks: Vec<ChunkId> = self.inventory().chunks.keys().copied().collect();
-        control.begin(chunks.len() as u64 * u64::from(self.manifest().geometry.ledgers_per_chunk()));
+        let inventory = self.inventory();
+        control
+            .begin(inventory.chunks.len() as u64 * u64::from(self.manifest().geometry.ledgers_per_chunk()));
         let again = Layout::new(scratch);
         let deep = Deep { store: self, decoder, again: &again, workers, control };
         let mut derived = Vec::new();
-        for &chunk in &chunks {
-            control.check()?;
-            match deep.derive(chunk) {
-                Ok(()) => derived.push(chunk),
-                Err(Error::Cancelled) => return Err(Error::Cancelled),
-                Err(e) => {
-                    report(Checked { path: self.layout().file(Kind::Ledgers, chunk), result: Err(e) });
-                    continue;
-                }
+        for (&chunk, files) in &inventory.chunks {
+            // Without ledgers there is nothing to derive from; that they are missing is for the other check to say.
+            if !files.contains_key(&Kind::Ledgers) {
+                continue;
             }
-            for kind in [Kind::Run, Kind::Events, Kind::EventBitmaps, Kind::EventTerms] {
+            if let Err(e) = damage(deep.derive(chunk))? {
+                report(Checked { path: self.layout().file(Kind::Ledgers, chunk), result: Err(e) });
+                continue;
+            }
+            derived.push(chunk);
+            for kind in DERIVED {
                 let path = self.layout().file(kind, chunk);
-                if self.inventory().chunks[&chunk].contains_key(&kind) {
-                    let result = deep.compare(&path, &again.file(kind, chunk));
+                if files.contains_key(&kind) {
+                    let result = damage(deep.compare(&path, &again.file(kind, chunk)))?;
                     report(Checked { path, result });
                 }
                 if kind != Kind::Run {
@@ -147,23 +137,24 @@ impl Store {
                 }
             }
         }
-        for coverage in self.inventory().indexes.keys() {
+        for coverage in inventory.indexes.keys() {
             let path = self.layout().index(coverage);
             let whole = coverage.chunks().all(|chunk| derived.contains(&chunk));
             let result = if whole { deep.check_index(coverage) } else { Err(incomplete_coverage(&path)) };
-            if let Err(Error::Cancelled) = result {
-                return Err(Error::Cancelled);
-            }
-            report(Checked { path, result });
+            report(Checked { path, result: damage(result)? });
         }
         Ok(())
     }
 }
 
-fn incomplete_events(path: &Path) -> Error {
-    Error::Differs {
-        path: path.to_path_buf(),
-        what: "the other event files of its chunk are missing".to_owned(),
+/// What is made from a chunk's ledgers.
+const DERIVED: [Kind; 4] = [Kind::Run, Kind::Events, Kind::EventBitmaps, Kind::EventTerms];
+
+/// Tells damage, which is a finding, from trouble, which ends the check.
+fn damage<T>(result: Result<T>) -> Result<Result<T>> {
+    match result {
+        Err(e) if !e.is_corrupt() => Err(e),
+        result => Ok(result),
     }
 }
 
@@ -193,8 +184,7 @@ impl Deep<'_> {
             control,
             threads: self.workers,
         };
-        let kinds = [Kind::Run, Kind::Events, Kind::EventBitmaps, Kind::EventTerms];
-        build.run(chunk, ledgers, &kinds, &mut *pack.stream(ledgers)?)?;
+        build.run(chunk, ledgers, &DERIVED, &mut *pack.stream(ledgers)?)?;
         Ok(())
     }
 

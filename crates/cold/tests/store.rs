@@ -370,33 +370,88 @@ fn a_bad_ledger_stops_its_chunk_and_spares_the_finished() {
 fn a_cancelled_build_keeps_finished_chunks_and_leaves_nothing_half_made() {
     let dir = tempfile::tempdir().unwrap();
     let setup = Setup::real(&dir);
-    let control = &setup.control as *const Control as usize;
-    let _ = control;
-    let stop_at = |setup: &Setup, at: u32| {
-        let shared = Arc::new(std::sync::atomic::AtomicBool::new(false));
-        let seen = Arc::clone(&shared);
-        let spoil = move |seq: &mut LedgerSeq, _: &mut Vec<u8>| {
-            if seq.0 == at {
-                seen.store(true, std::sync::atomic::Ordering::Relaxed);
-            }
-        };
-        let source = Spoiled { inner: source(), random_access: true, spoil };
-        std::thread::scope(|scope| {
-            let build = scope.spawn(|| setup.build_from(&source, range(2, 61), 1));
-            while !shared.load(std::sync::atomic::Ordering::Relaxed) {
-                std::thread::yield_now();
-            }
+    let cancel_at_33 = |seq: &mut LedgerSeq, _: &mut Vec<u8>| {
+        if seq.0 == 33 {
             setup.control.cancel();
-            build.join().unwrap()
-        })
+        }
     };
-    let error = stop_at(&setup, 33).unwrap_err();
+    let source = Spoiled { inner: source(), random_access: true, spoil: cancel_at_33 };
+    let error = setup.build_from(&source, range(2, 61), 1).unwrap_err();
     assert!(matches!(error, Error::Cancelled), "{error}");
-    let partial = |dir: &Path| setup.disk.list(dir).unwrap().iter().any(|name| name.ends_with(".partial"));
     for kind in Kind::ALL {
-        assert!(!partial(setup.layout.file(kind, ChunkId(3)).parent().unwrap()));
+        let dir = setup.layout.file(kind, ChunkId(3)).parent().unwrap().to_path_buf();
+        assert!(setup.disk.list(&dir).unwrap().iter().all(|name| !name.ends_with(".partial")));
     }
-    assert!(setup.store().reach().iter().all(|reach| reach.first == LedgerSeq(2)));
+    assert_eq!(setup.store().reach(), [range(2, 31)]);
+}
+
+#[test]
+fn what_is_missing_is_a_finding() {
+    let dir = tempfile::tempdir().unwrap();
+    let setup = Setup::real(&dir);
+    setup.build(2, 21, 2).unwrap();
+    let index = setup.layout.index(&Coverage { window: WindowId(0), first: ChunkId(0), last: ChunkId(1) });
+    let files = Kind::ALL.into_iter().filter(|&kind| kind != Kind::Run);
+    for path in files.map(|kind| setup.layout.file(kind, ChunkId(0))).chain([index]) {
+        let bytes = setup.bytes(&path);
+        setup.disk.remove(&path).unwrap();
+        assert!(setup.verify().iter().any(|checked| checked.result.is_err()), "{}", path.display());
+        std::fs::write(&path, bytes).unwrap();
+    }
+    assert!(setup.verify().iter().all(|checked| checked.result.is_ok()));
+
+    setup.disk.remove(&setup.layout.file(Kind::EventTerms, ChunkId(0))).unwrap();
+    let error = setup.store().events(&Query::default(), &StellarDecoder).unwrap_err();
+    assert!(matches!(error, Error::Missing { .. }), "{error}");
+}
+
+#[test]
+fn one_damaged_index_keeps_nothing_else_from_answering() {
+    let dir = tempfile::tempdir().unwrap();
+    let setup = Setup::real(&dir);
+    setup.build(2, 61, 2).unwrap();
+    let index = setup.layout.index(&Coverage { window: WindowId(1), first: ChunkId(4), last: ChunkId(5) });
+    std::fs::write(index, b"short").unwrap();
+    let store = setup.store();
+    assert!(store.ledger(LedgerSeq(50)).unwrap().is_some());
+    assert_eq!(store.events(&Query::default(), &StellarDecoder).unwrap().len(), 100);
+    assert!(store.transaction(&TxHash([1; 32]), &StellarDecoder).unwrap_err().is_corrupt());
+    assert_eq!(setup.verify().iter().filter(|checked| checked.result.is_err()).count(), 1);
+}
+
+#[test]
+fn a_lookup_beside_a_widening_build_finds_the_index_that_came_instead() {
+    let dir = tempfile::tempdir().unwrap();
+    let setup = Setup::real(&dir);
+    setup.build(2, 11, 1).unwrap();
+    let before = setup.store();
+    setup.build(2, 31, 1).unwrap();
+    let hash = StellarDecoder.decode(&raw_ledgers()[4].1).unwrap().transactions[0].hash;
+    assert_eq!(before.transaction(&hash, &StellarDecoder).unwrap().unwrap().ledger, LedgerSeq(6));
+}
+
+#[test]
+fn foreign_files_are_passed_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let setup = Setup::real(&dir);
+    setup.build(2, 21, 1).unwrap();
+    for place in ["ledgers/.hidden", "ledgers/00000/notes.txt", "txhash/index/00000007", "events/00009"] {
+        std::fs::write(setup.layout.root().join(place), b"foreign").unwrap();
+    }
+    assert_eq!(setup.build(2, 21, 1).unwrap().chunks_built, 0);
+    assert!(setup.verify().iter().all(|checked| checked.result.is_ok()));
+}
+
+#[test]
+fn what_cannot_be_built_is_refused_before_anything_is_made() {
+    let dir = tempfile::tempdir().unwrap();
+    let setup = Setup::real(&dir);
+    let error = setup.build(2, 71, 1).unwrap_err();
+    assert!(matches!(error, Error::Ledger(icecore_ledger::Error::OutOfRange { .. })), "{error}");
+    let far: Generator = "gen:from=1000000002,ledgers=10".parse().unwrap();
+    let error = setup.build_from(&far, range(1_000_000_002, 1_000_000_011), 1).unwrap_err();
+    assert!(matches!(error, Error::ChunkOutOfRange { chunk: ChunkId(100_000_000) }), "{error}");
+    assert!(!setup.layout.root().exists());
 }
 
 #[test]
@@ -412,8 +467,8 @@ fn every_damaged_byte_of_every_kind_is_noticed() {
             let mut damaged = bytes.clone();
             damaged[place] ^= 0x10;
             std::fs::write(&path, &damaged).unwrap();
-            let noticed = Store::open_on(Arc::clone(&setup.disk), setup.layout.clone()).is_err()
-                || setup.verify_deep().iter().chain(&setup.verify()).any(|checked| checked.result.is_err());
+            let noticed =
+                setup.verify_deep().iter().chain(&setup.verify()).any(|checked| checked.result.is_err());
             assert!(noticed, "{} at {place} of {}", path.display(), bytes.len());
         }
         std::fs::write(&path, &bytes).unwrap();

@@ -31,13 +31,13 @@ pub enum XdrKind {
 /// The XDR of one value as JSON, in the form of the chain's own tools (SEP-0051).
 ///
 /// # Errors
-/// [`Error::Malformed`] for bytes that are not one whole value, that are more than [`MAX_JSON_XDR_BYTES`], or that nest
-/// deeper than any network accepts.
+/// [`Error::Malformed`] for bytes that are not one whole value; [`Error::Config`] for more than [`MAX_JSON_XDR_BYTES`],
+/// and for values that nest deeper than JSON is made of.
 pub fn to_json(kind: XdrKind, xdr: &[u8]) -> Result<serde_json::Value> {
     if xdr.len() > MAX_JSON_XDR_BYTES {
-        let why =
+        let what =
             format!("{} bytes are too many to show as JSON: at most {MAX_JSON_XDR_BYTES} are", xdr.len());
-        return Err(Error::Malformed { what: kind.name(), offset: 0, why });
+        return Err(Error::Config { place: kind.name().to_owned(), what });
     }
     // The walk refuses damage before anything is allocated for it, and says where it is.
     xdr::read(kind.name(), xdr, |c| {

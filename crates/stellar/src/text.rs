@@ -1,7 +1,10 @@
 //! Contracts and topics as people write them: in a command line, in an answer.
 
+use base64::{Engine, prelude::BASE64_STANDARD};
 use icecore_ledger::{Error, Result};
 use stellar_strkey::{Contract, Strkey};
+
+use crate::xdr::{self, SCVal, Xdr};
 
 const SCV_STRING: u32 = 14;
 const SCV_SYMBOL: u32 = 15;
@@ -27,22 +30,23 @@ pub fn format_contract(id: &[u8; 32]) -> String {
     Contract(*id).to_string().as_str().to_owned()
 }
 
-/// The raw XDR of a topic, an `ScVal`, from `sym:NAME`, `str:TEXT`, `addr:G…` or `addr:C…`, or `hex:…`.
+/// The raw XDR of a topic, an `ScVal`, from `sym:NAME`, `str:TEXT`, `addr:G…` or `addr:C…`, or from the XDR itself as
+/// `hex:…` or in base64.
 ///
 /// # Errors
 /// [`Error::Config`] that says what is accepted.
 pub fn parse_topic(text: &str) -> Result<Vec<u8>> {
-    let forms = "a topic is sym:NAME, str:TEXT, addr:G…, addr:C…, or its XDR as hex:…";
-    match text.split_once(':') {
-        Some(("sym", name)) if name.len() <= MAX_SYMBOL_BYTES => Ok(tagged_bytes(SCV_SYMBOL, name)),
-        Some(("sym", _)) => Err(bad(text, "a symbol has at most 32 characters")),
-        Some(("str", value)) => Ok(tagged_bytes(SCV_STRING, value)),
-        Some(("addr", address)) => parse_address(address).ok_or_else(|| bad(text, forms)),
-        Some(("hex", digits)) => {
-            parse_hex(digits).ok_or_else(|| bad(text, "hex: wants pairs of hexadecimal digits"))
-        }
-        _ => Err(bad(text, forms)),
-    }
+    let xdr = match text.split_once(':') {
+        Some(("sym", name)) if name.len() <= MAX_SYMBOL_BYTES => Some(tagged_bytes(SCV_SYMBOL, name)),
+        Some(("str", value)) => Some(tagged_bytes(SCV_STRING, value)),
+        Some(("addr", address)) => parse_address(address),
+        Some(("hex", digits)) => parse_hex(digits),
+        _ => BASE64_STANDARD.decode(text).ok(),
+    };
+    let is_value = |xdr: &Vec<u8>| xdr::read("topic", xdr, |c| SCVal::skip(c).and_then(|()| c.end())).is_ok();
+    let forms = "a topic is sym:NAME (at most 32 bytes), str:TEXT, addr:G…, addr:C…, or the XDR of a value as hex:… or \
+                 in base64";
+    xdr.filter(is_value).ok_or_else(|| bad(text, forms))
 }
 
 fn parse_address(text: &str) -> Option<Vec<u8>> {
@@ -98,6 +102,7 @@ mod tests {
         assert_eq!(value("sym:transfer"), ScVal::Symbol("transfer".try_into().unwrap()));
         assert_eq!(value("str:a:b"), ScVal::String(ScString("a:b".try_into().unwrap())));
         assert_eq!(value("hex:0000000300000007"), ScVal::U32(7));
+        assert_eq!(value("AAAAAwAAAAc="), ScVal::U32(7));
         let contract = format_contract(&[7; 32]);
         assert_eq!(
             value(&format!("addr:{contract}")),
@@ -118,7 +123,19 @@ mod tests {
     #[test]
     fn nonsense_is_refused_with_what_would_do() {
         let long = format!("sym:{}", "x".repeat(33));
-        for topic in ["", "transfer", "sim:x", "hex:0", "hex:zz", "addr:S", "addr:", long.as_str()] {
+        for topic in [
+            "",
+            "transfer",
+            "AAAA",
+            "hex:",
+            "hex:00000003",
+            "sim:x",
+            "hex:0",
+            "hex:zz",
+            "addr:S",
+            "addr:",
+            long.as_str(),
+        ] {
             assert!(matches!(parse_topic(topic), Err(Error::Config { .. })), "{topic}");
         }
         for contract in ["", "C", "zz", &"0".repeat(63), &"é".repeat(32)] {

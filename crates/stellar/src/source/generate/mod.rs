@@ -93,8 +93,9 @@ impl Spec {
     }
 
     fn set(&mut self, setting: &str) -> Result<&'static str, String> {
-        let (key, value) = setting.split_once('=').ok_or_else(|| format!("{setting:?} is not KEY=NUMBER"))?;
         let known = self.settings().map(|(name, ..)| name).join(", ");
+        let not_a_pair = || format!("{setting:?} is not KEY=NUMBER; the keys are {known}");
+        let (key, value) = setting.split_once('=').ok_or_else(not_a_pair)?;
         let found = self.settings().into_iter().find(|(name, ..)| *name == key);
         let (name, field, allowed) =
             found.ok_or_else(|| format!("there is no key {key:?}; the keys are {known}"))?;
