@@ -146,8 +146,11 @@ impl Shared {
         loop {
             let first = state.fetch.filter(|_| !state.stop)?;
             let reserve = state.largest_bytes;
-            // How large a batch is shows only with the first one: until then one is fetched at a time.
-            let fits = reserve > 0 && state.held_bytes + reserve <= self.lake.options.ahead_bytes;
+            // How large batches are shows with the first one: until it is there, no other is fetched ahead.
+            let fits = match reserve {
+                0 => first == self.lake.layout.batch_of(self.ledgers.first).first,
+                _ => state.held_bytes + reserve <= self.lake.options.ahead_bytes,
+            };
             if state.awaited == Some(first) || fits {
                 let name = self.lake.layout.batch_of(first);
                 state.fetch = self.after(name.last);
