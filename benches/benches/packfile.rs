@@ -127,9 +127,12 @@ fn small_items(c: &mut Criterion) {
     let mut group = c.benchmark_group("packfile point read, 1 of 128");
     group.throughput(Throughput::Elements(1));
     let mut item = Vec::new();
-    group.bench_function("ours", |b| {
-        b.iter(|| reader.read_item_into(rng.below(200_000) as u32, &mut item).unwrap());
-    });
+    let mapped = Reader::from_source(Mmap::open(&path).unwrap()).unwrap();
+    for (name, reader) in [("from a file", &reader), ("from a map", &mapped)] {
+        group.bench_function(name, |b| {
+            b.iter(|| reader.read_item_into(rng.below(200_000) as u32, &mut item).unwrap());
+        });
+    }
     let mut rng = SplitMix64::new(4);
     group.bench_function("reference: one zstd decode", |b| {
         b.iter(|| {

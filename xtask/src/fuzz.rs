@@ -12,7 +12,7 @@ use std::{
 };
 
 use crate::{
-    formats,
+    seeds,
     shell::{Result, cargo, cores, line, output, root, run, works},
     tools,
 };
@@ -51,7 +51,7 @@ pub(crate) fn fuzz(args: &Args) -> Result<String> {
         return if args.smoke { Ok(skipped) } else { Err(format!("cannot fuzz on this machine: {why}")) };
     }
     let binaries = build()?;
-    formats::write_seeds(&root().join("fuzz/corpus"))?;
+    seeds::write(&root().join("fuzz/corpus"))?;
     if with_canary {
         find_canary(&binaries)?;
     }

@@ -5,6 +5,7 @@ mod ci;
 mod formats;
 mod fuzz;
 mod layers;
+mod seeds;
 mod shell;
 mod tools;
 
@@ -91,6 +92,12 @@ fn test(args: &[String]) -> Result {
 
 fn bench(args: &[String]) -> Result {
     tools::require(tools::BUILD)?;
-    run(cargo().args(["bench", "--package", "icecore-benches"]).args(args))?;
-    run(cargo().args(["run", "--release", "--package", "icecore-benches", "--bin", "table"]))
+    // The table shows this run's figures only, wherever the programs themselves are built.
+    let home = shell::root().join("target/criterion");
+    if home.exists() {
+        std::fs::remove_dir_all(&home).map_err(|e| format!("{}: {e}", home.display()))?;
+    }
+    let measured = |command: &mut std::process::Command| run(command.env("CRITERION_HOME", &home));
+    measured(cargo().args(["bench", "--package", "icecore-benches"]).args(args))?;
+    measured(cargo().args(["run", "--release", "--package", "icecore-benches", "--bin", "table"]))
 }

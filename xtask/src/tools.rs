@@ -8,9 +8,9 @@ use crate::shell::{Result, output, run, works};
 pub(crate) type Tool = (&'static str, &'static str);
 
 /// What building needs: zstd is compiled from C.
-pub(crate) const BUILD: &[Tool] = &[("cc", "gcc"), ("ar", "binutils")];
+pub(crate) const BUILD: &[Tool] = &[("cc", "build-essential")];
 /// What fuzzing needs: the fuzzing engine is compiled from C++.
-pub(crate) const FUZZ: &[Tool] = &[("c++", "g++")];
+pub(crate) const FUZZ: &[Tool] = &[("c++", "build-essential")];
 
 /// Makes sure that every program is there: as root with apt-get; anyone else is told what to type.
 pub(crate) fn require(tools: &[Tool]) -> Result {

@@ -12,7 +12,8 @@ pub struct Control {
     failed: AtomicBool,
     /// What there is to do, in the unit of [`done`](Control::done).
     pub total: AtomicU64,
-    /// What has been done: ledgers while chunks are built or verified, keys while an index is.
+    /// What has been done: ledgers while chunks are built or derived again, chunks and indexes while files are checked,
+    /// keys while an index is built. Starts again with each stretch of work.
     pub done: AtomicU64,
     /// Raw ledger bytes that went through.
     pub bytes: AtomicU64,
