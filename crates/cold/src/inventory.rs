@@ -59,7 +59,8 @@ impl Inventory {
         let files = self.chunks.get(&chunk);
         let has = |kind| files.is_some_and(|files| files.contains_key(&kind));
         let indexed = || self.indexes.keys().any(|coverage| coverage.covers(chunk));
-        Kind::ALL.into_iter().filter(|&kind| !has(kind) && !(kind == Kind::Run && indexed())).collect()
+        let needed = |kind| kind != Kind::Run || !indexed();
+        Kind::ALL.into_iter().filter(|&kind| !has(kind) && needed(kind)).collect()
     }
 
     /// The ledgers that can be answered from, as the longest ranges without a hole.

@@ -202,9 +202,14 @@ fn the_bytes_do_not_depend_on_workers_or_steps() {
     once.build(2, 61, 1).unwrap();
     let elsewhere = tempfile::tempdir().unwrap();
     let steps = Setup::real(&elsewhere);
+    let mut reaches = Vec::new();
     for (first, last) in [(22, 31), (2, 11), (12, 45), (2, 61)] {
         steps.build(first, last, 3).unwrap();
+        reaches.push(steps.store().reach());
     }
+    let expected =
+        [vec![range(22, 31)], vec![range(2, 11), range(22, 31)], vec![range(2, 41)], vec![range(2, 61)]];
+    assert_eq!(reaches, expected);
     let relative = |setup: &Setup| -> BTreeMap<PathBuf, Vec<u8>> {
         let strip = |path: &Path| path.strip_prefix(setup.layout.root()).unwrap().to_path_buf();
         setup.files().into_iter().map(|(path, bytes)| (strip(&path), bytes)).collect()
@@ -348,6 +353,11 @@ fn a_bad_ledger_stops_its_chunk_and_spares_the_finished() {
                 seq.0 = 26;
             }
         };
+        let strange = |seq: &mut LedgerSeq, bytes: &mut Vec<u8>| {
+            if seq.0 == 25 {
+                *bytes = raw_ledgers().swap_remove(30).1;
+            }
+        };
         let dir = tempfile::tempdir().unwrap();
         let setup = Setup::real(&dir);
         let source = Spoiled { inner: source(), random_access, spoil: cut };
@@ -357,6 +367,12 @@ fn a_bad_ledger_stops_its_chunk_and_spares_the_finished() {
         let error = setup.build_from(&source, range(2, 61), 1).unwrap_err();
         assert!(
             matches!(error, Error::Foreign { expected: LedgerSeq(25), found: LedgerSeq(26), .. }),
+            "{error}"
+        );
+        let source = Spoiled { inner: source.inner, random_access, spoil: strange };
+        let error = setup.build_from(&source, range(2, 61), 1).unwrap_err();
+        assert!(
+            matches!(error, Error::Foreign { expected: LedgerSeq(25), found: LedgerSeq(32), .. }),
             "{error}"
         );
         let kept: Vec<_> = Inventory::scan(&*setup.disk, &setup.layout).unwrap().chunks.into_keys().collect();
