@@ -1,4 +1,5 @@
 //! The program as a script sees it: answers, exit codes, interruptions.
+#![allow(clippy::unwrap_used)]
 
 use std::{
     io::Read,

@@ -1,5 +1,6 @@
 //! Real ledgers through a store, held to what an independent decoder found in them. Where the ledgers are not at hand
 //! there is nothing to check; generated ones go the same way in `store.rs`.
+#![allow(clippy::unwrap_used)]
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 

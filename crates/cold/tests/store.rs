@@ -1,4 +1,5 @@
 //! Stores built from generated ledgers, read back, damaged, interrupted.
+#![allow(clippy::unwrap_used)]
 
 use std::{
     collections::BTreeMap,
