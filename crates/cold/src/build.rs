@@ -6,6 +6,7 @@
 
 use std::{
     ops::ControlFlow,
+    panic::resume_unwind,
     path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
@@ -123,11 +124,13 @@ impl Builder<'_> {
             }
         };
         thread::scope(|scope| {
-            for _ in 1..at_once {
-                // Fewer threads than hoped for only take longer: the caller's own works in any case.
-                let _ = thread::Builder::new().spawn_scoped(scope, worker);
-            }
+            // Fewer threads than hoped for only take longer: the caller's own works in any case.
+            let spawn = |_| thread::Builder::new().name("cold-build".into()).spawn_scoped(scope, worker).ok();
+            let threads: Vec<_> = (1..at_once).filter_map(spawn).collect();
             worker();
+            for thread in threads {
+                thread.join().unwrap_or_else(|panic| resume_unwind(panic));
+            }
         });
         result.into_inner().unwrap_or_else(PoisonError::into_inner)
     }

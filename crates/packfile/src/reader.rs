@@ -194,14 +194,18 @@ impl Reader {
             let spawn =
                 |part| thread::Builder::new().name("packfile-read".into()).spawn_scoped(scope, read(part));
             let threads: Vec<_> = others.iter().map(|&part| (part, spawn(part))).collect();
-            items.append(&mut self.read_part(pack, first)?);
+            let mut parts = vec![self.read_part(pack, first)];
+            // All are joined, also where one has failed.
             for (part, thread) in threads {
                 let panicked = |_| Err(thread_error(pack.path(), "a reading thread panicked"));
-                items.append(&mut match thread {
-                    Ok(thread) => thread.join().unwrap_or_else(panicked)?,
+                parts.push(match thread {
+                    Ok(thread) => thread.join().unwrap_or_else(panicked),
                     // No thread to be had: then the caller's.
-                    Err(_) => self.read_part(pack, part)?,
+                    Err(_) => self.read_part(pack, part),
                 });
+            }
+            for part in parts {
+                items.append(&mut part?);
             }
             Ok(items)
         })

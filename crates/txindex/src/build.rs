@@ -10,12 +10,13 @@
 
 use std::{
     ops::ControlFlow,
+    panic::resume_unwind,
     path::Path,
     sync::{
         Arc,
         mpsc::{Receiver, SyncSender, sync_channel},
     },
-    thread::{self, Scope},
+    thread::{self, Scope, ScopedJoinHandle},
 };
 
 use icecore_diskio::{Disk, IfExists};
@@ -128,8 +129,7 @@ fn feed(
     let mut now = Progress { entries_done: 0, entries: slices.total() };
     let count = slices.count();
     let workers = workers.min(usize::try_from(count).unwrap_or(usize::MAX)).max(1);
-    thread::scope(|scope| {
-        let sorted = sorters(scope, slices, workers)?;
+    let mut add = |sorted: Vec<Receiver<Slice>>| {
         for slice in sorted.iter().cycle() {
             // No sender left: the gatherer is at the end.
             let Ok(slice) = slice.recv() else { break };
@@ -144,6 +144,15 @@ fn feed(
             }
         }
         Ok(())
+    };
+    thread::scope(|scope| {
+        let mut threads = Vec::new();
+        let fed = sorters(scope, &mut threads, slices, workers).and_then(&mut add);
+        // The scope itself would wait only until their work is done, not until they are gone.
+        for thread in threads {
+            thread.join().unwrap_or_else(|panic| resume_unwind(panic));
+        }
+        fed
     })
 }
 
@@ -152,6 +161,7 @@ type Slice = Result<Vec<Entry>>;
 /// Starts the gatherer and the sorters; slice `i` comes out of receiver `i % workers`.
 fn sorters<'scope>(
     scope: &'scope Scope<'scope, '_>,
+    threads: &mut Vec<ScopedJoinHandle<'scope, ()>>,
     slices: Slices,
     workers: usize,
 ) -> Result<Vec<Receiver<Slice>>> {
@@ -160,15 +170,15 @@ fn sorters<'scope>(
     for _ in 0..workers {
         let (input, unsorted) = sync_channel::<Slice>(0);
         let (sorted, output) = sync_channel(0);
-        start(scope, "txindex-sort", move || {
+        threads.push(start(scope, "txindex-sort", move || {
             while let Ok(slice) = unsorted.recv()
                 && sorted.send(slice.and_then(sort)).is_ok()
             {}
-        })?;
+        })?);
         inputs.push(input);
         outputs.push(output);
     }
-    start(scope, "txindex-gather", move || gather(slices, &inputs))?;
+    threads.push(start(scope, "txindex-gather", move || gather(slices, &inputs))?);
     Ok(outputs)
 }
 
@@ -176,9 +186,9 @@ fn start<'scope>(
     scope: &'scope Scope<'scope, '_>,
     name: &str,
     work: impl FnOnce() + Send + 'scope,
-) -> Result<()> {
+) -> Result<ScopedJoinHandle<'scope, ()>> {
     let thread = thread::Builder::new().name(name.to_owned()).spawn_scoped(scope, work);
-    thread.map(drop).map_err(|source| Error::Thread { source: Arc::new(source) })
+    thread.map_err(|source| Error::Thread { source: Arc::new(source) })
 }
 
 /// Hands slices to the sorters in turn, up to the last one or the first error.
