@@ -90,13 +90,27 @@ fn test(args: &[String]) -> Result {
     run(cargo().args(["test", "--workspace", "--exclude", "icecore-benches", "--all-features"]).args(args))
 }
 
+/// Removes the `new` folder of every benchmark below a folder.
+fn forget_last_run(dir: &std::path::Path) -> std::io::Result<()> {
+    if !dir.is_dir() {
+        return Ok(());
+    }
+    for entry in std::fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.ends_with("new") {
+            std::fs::remove_dir_all(path)?;
+        } else {
+            forget_last_run(&path)?;
+        }
+    }
+    Ok(())
+}
+
 fn bench(args: &[String]) -> Result {
     tools::require(tools::BUILD)?;
-    // The table shows this run's figures only, wherever the programs themselves are built.
+    // The table shows this run's figures only, wherever the programs themselves are built; saved baselines stay.
     let home = shell::root().join("target/criterion");
-    if home.exists() {
-        std::fs::remove_dir_all(&home).map_err(|e| format!("{}: {e}", home.display()))?;
-    }
+    forget_last_run(&home).map_err(|e| format!("{}: {e}", home.display()))?;
     let measured = |command: &mut std::process::Command| run(command.env("CRITERION_HOME", &home));
     measured(cargo().args(["bench", "--package", "icecore-benches"]).args(args))?;
     measured(cargo().args(["run", "--release", "--package", "icecore-benches", "--bin", "table"]))

@@ -121,11 +121,12 @@ fn ls_table(store: &Store, rows: &[Row], counted: bool, out: &Output) -> Outcome
     out.line(format!("{root}: {ledgers} ledgers to a chunk, {chunks} chunks to a window"))?;
     let count = |n: Option<u64>| n.map_or("–".to_owned(), human_count);
     let size = |n: &Option<u64>| n.map_or("–".to_owned(), human_bytes);
-    let row = |name: String, counts: Option<Counts>, bytes: &[Option<u64>]| {
+    let row = |name: String, counts: Result<Counts, &Fail>, bytes: &[Option<u64>]| {
         let counts = counts.map(|counts| [counts.ledgers, counts.transactions, counts.hashes, counts.events]);
         let mut cells: Vec<String> = match counts {
-            Some(counts) => counts.into_iter().map(count).collect(),
-            None => ["damaged", "", "", ""].map(str::to_owned).to_vec(),
+            Ok(counts) => counts.into_iter().map(count).collect(),
+            Err(Fail::Damaged(_)) => ["damaged", "", "", ""].map(str::to_owned).to_vec(),
+            Err(_) => ["unreadable", "", "", ""].map(str::to_owned).to_vec(),
         };
         cells.insert(0, name);
         cells.extend(bytes.iter().map(size));
@@ -151,12 +152,13 @@ fn ls_table(store: &Store, rows: &[Row], counted: bool, out: &Output) -> Outcome
         heading.remove(2);
     }
     let mut table = vec![heading];
-    table.extend(rows.iter().map(|r| row(r.chunk.to_string(), r.counts.as_ref().ok().copied(), &r.bytes)));
+    table.extend(rows.iter().map(|r| row(r.chunk.to_string(), r.counts.as_ref().copied(), &r.bytes)));
     if rows.len() > 1 {
         let counts = rows.iter().filter_map(|row| row.counts.as_ref().ok()).copied();
         let bytes = |kind: usize| Some(rows.iter().filter_map(|row| row.bytes[kind]).sum());
         let bytes: Vec<_> = (0..Kind::ALL.len()).map(bytes).collect();
-        table.push(row("total".to_owned(), counts.reduce(Counts::plus), &bytes));
+        let total = counts.reduce(Counts::plus).unwrap_or_default();
+        table.push(row("total".to_owned(), Ok(total), &bytes));
     }
     out.table(&table)?;
     let mut indexes = vec![["window", "first chunk", "last chunk", "index"].map(str::to_owned).to_vec()];

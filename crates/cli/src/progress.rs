@@ -69,18 +69,23 @@ fn new_bar() -> ProgressBar {
 /// One of the stretches of work that follow each other under one [`Control`], each with a total of its own.
 struct Phase {
     began: Instant,
+    looked_at: Instant,
     total: u64,
     done: u64,
 }
 
 impl Phase {
     fn begin(control: &Control) -> Self {
-        Phase { began: Instant::now(), total: control.total.load(Relaxed), done: control.done.load(Relaxed) }
+        let now = Instant::now();
+        let (total, done) = (control.total.load(Relaxed), control.done.load(Relaxed));
+        Phase { began: now, looked_at: now, total, done }
     }
 
     fn follow(self, control: &Control) -> Self {
-        let now = Phase { began: self.began, ..Phase::begin(control) };
-        if now.total != self.total || now.done < self.done { Phase::begin(control) } else { now }
+        let now = Phase::begin(control);
+        // A phase that is new has begun at some moment since the last look.
+        let is_new = now.total != self.total || now.done < self.done;
+        Phase { began: if is_new { self.looked_at } else { self.began }, ..now }
     }
 }
 

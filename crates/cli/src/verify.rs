@@ -25,19 +25,30 @@ pub(crate) fn run(args: &Verify, out: &Output) -> Outcome {
     let control = if args.deep { crate::cancellable()? } else { Arc::default() };
     let progress = Progress::watch(&control, "checking");
     let mut tally = Tally::new(out);
+    let mut trouble = None;
     for path in &args.paths {
-        if path.is_dir() {
-            store(path, args.deep, &control, &mut tally)?;
-        } else {
-            match AnyFile::open(path).and_then(|file| file.verify()) {
-                Ok(()) => tally.count(path, Ok(())),
-                Err(Fail::Damaged(what)) => tally.count(path, Err(what)),
-                Err(trouble) => return Err(trouble),
-            }
-        }
+        let checked = match path.is_dir() {
+            true => store(path, args.deep, &control, &mut tally),
+            false => file(path, &mut tally),
+        };
+        trouble = trouble.or(checked.err());
     }
     drop(progress);
+    match trouble {
+        // What was found weighs more than what could not be looked at, which is told in any case.
+        Some(trouble) if tally.bad > 0 => crate::warn(&trouble.to_string()),
+        Some(trouble) => return Err(trouble),
+        None => {}
+    }
     tally.close()
+}
+
+fn file(path: &Path, tally: &mut Tally<'_>) -> Outcome {
+    match AnyFile::open(path).and_then(|file| file.verify()) {
+        Err(Fail::Damaged(what)) => tally.count(path, Err(what)),
+        checked => tally.count(path, Ok(checked?)),
+    }
+    Ok(())
 }
 
 /// Checks a store. For a deep check what follows from its ledgers is derived once more, in a directory that vanishes.

@@ -15,7 +15,7 @@ use std::{
     thread,
 };
 
-use icecore_diskio::{Disk, WriteAt};
+use icecore_diskio::{Disk, IfExists, WriteAt};
 use icecore_ledger::{ChunkId, Decoder, Geometry, LedgerRange, LedgerStream, Source};
 use icecore_txindex::{Options, Progress, build_index_with};
 
@@ -64,19 +64,12 @@ impl Builder<'_> {
     pub fn build(&self, range: LedgerRange) -> Result<BuildReport> {
         let geometry = &self.manifest.geometry;
         let (first, last) = chunks_in(geometry, range)?;
-        // Where that costs nothing, before anything is made: the source has what is asked for.
-        if self.source.random_access() {
-            let has = self.source.range()?;
-            if has.intersect(range) != Some(range) {
-                let place = self.source.describe();
-                return Err(icecore_ledger::Error::OutOfRange { place, has, wanted: range }.into());
-            }
-        }
         self.disk.create_dir_all(self.layout.root())?;
         let _lock = BuildLock::take(&self.disk, &self.layout)?;
+        let plan = plan(&Inventory::scan(&*self.disk, &self.layout)?, geometry, first, last);
+        self.check_source(&plan)?;
         self.manifest.pin(&self.disk, &self.layout)?;
         sweep_partials(&*self.disk, &self.layout)?;
-        let plan = plan(&Inventory::scan(&*self.disk, &self.layout)?, geometry, first, last);
         let counts = self.build_chunks(&plan)?;
         let mut report = BuildReport {
             chunks: Some((first, last)),
@@ -92,6 +85,25 @@ impl Builder<'_> {
             self.disk.remove(&self.layout.index(old))?;
         }
         Ok(report)
+    }
+
+    /// Refuses, before anything is written, what a source that knows its range does not have. One that is damaged
+    /// somewhere says so when it comes to that place.
+    fn check_source(&self, plan: &Plan) -> Result<()> {
+        let mut needed = plan.chunks.iter().filter(|task| task.needs_source());
+        let Some(first) = needed.next() else { return Ok(()) };
+        let last = needed.next_back().unwrap_or(first);
+        let geometry = &self.manifest.geometry;
+        let (first, last) =
+            (ledgers_of(geometry, first.chunk)?.first, ledgers_of(geometry, last.chunk)?.last);
+        let wanted = LedgerRange { first, last };
+        match self.source.random_access().then(|| self.source.range()) {
+            Some(Ok(has)) if has.intersect(wanted) != Some(wanted) => {
+                let place = self.source.describe();
+                Err(icecore_ledger::Error::OutOfRange { place, has, wanted }.into())
+            }
+            _ => Ok(()),
+        }
     }
 
     fn build_chunks(&self, plan: &Plan) -> Result<ChunkCounts> {
@@ -189,7 +201,7 @@ pub(crate) fn build_index(
         control.done.store(progress.entries_done, Relaxed);
         if control.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
-    let options = Options::new().workers(workers);
+    let options = Options::new().workers(workers).if_exists(IfExists::Replace);
     match build_index_with(disk, &out, ledgers, &runs, options, progress) {
         Err(icecore_txindex::Error::Cancelled) => Err(Error::Cancelled),
         built => Ok(built?),

@@ -159,6 +159,19 @@ pub enum Error {
 }
 
 impl Error {
+    /// True where the same call may succeed later with nothing changed but the machine's state.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Error::Disk(e) => e.is_retryable(),
+            Error::Packfile(e) => e.is_retryable(),
+            Error::TxIndex(e) => e.is_retryable(),
+            Error::Events(e) => e.is_retryable(),
+            Error::Ledger(e) | Error::Decode { source: e, .. } => e.is_retryable(),
+            Error::Busy { .. } | Error::Cancelled => true,
+            _ => false,
+        }
+    }
+
     /// True where stored bytes are damaged: trying again cannot help, another copy or a rebuild can.
     pub fn is_corrupt(&self) -> bool {
         match self {

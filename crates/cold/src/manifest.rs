@@ -18,7 +18,7 @@ const MAX_BYTES: u64 = 64 << 10;
 pub struct Manifest {
     /// Ledgers to a chunk, chunks to a window.
     pub geometry: Geometry,
-    /// The passphrase of the network, where it was known when the store was begun.
+    /// The passphrase of the network, where a build has known it.
     pub network: Option<String>,
 }
 
@@ -60,7 +60,8 @@ impl Manifest {
         Ok(Some(Manifest { geometry, network: file.network }))
     }
 
-    /// Writes the manifest where there is none, or checks that the one there says the same.
+    /// Writes the manifest where there is none, or checks that the one there says the same; a network that it did not
+    /// know is added.
     ///
     /// # Errors
     /// [`Error::GeometryChanged`] and [`Error::NetworkChanged`], each with both values.

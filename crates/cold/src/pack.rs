@@ -167,10 +167,10 @@ impl Source for LedgerPack {
 impl LedgerPack {
     fn source_error(&self, error: &icecore_packfile::Error) -> icecore_ledger::Error {
         let (place, what) = (self.describe(), error.to_string());
-        if error.is_corrupt() {
-            return icecore_ledger::Error::Corrupt { place, offset: 0, what };
+        if error.is_retryable() {
+            return icecore_ledger::Error::Io { place, source: Arc::new(std::io::Error::other(what)) };
         }
-        icecore_ledger::Error::Io { place, source: Arc::new(std::io::Error::other(what)) }
+        icecore_ledger::Error::Corrupt { place, offset: 0, what }
     }
 }
 

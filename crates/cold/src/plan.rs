@@ -27,7 +27,7 @@ pub struct Plan {
     pub chunks: Vec<ChunkTask>,
     /// Indexes to build once the chunks are there.
     pub indexes: Vec<Coverage>,
-    /// Indexes that a new one contains, to be removed after it is sealed.
+    /// Indexes that a wider one contains, to be removed once all that are new are sealed.
     pub superseded: Vec<Coverage>,
 }
 
@@ -46,7 +46,11 @@ pub fn plan(inventory: &Inventory, geometry: &Geometry, first: ChunkId, last: Ch
         kinds_of.insert(chunk, if all { Kind::ALL.to_vec() } else { missing });
     }
     for coverage in wanted_coverages(inventory, geometry, first, last) {
-        if inventory.indexes.keys().any(|have| have.contains(&coverage)) {
+        // An index over ledgers that were lost goes with them.
+        let lost =
+            |chunk| kinds_of.get(&chunk).is_some_and(|kinds: &Vec<Kind>| kinds.contains(&Kind::Ledgers));
+        let kept = inventory.indexes.keys().any(|have| have.contains(&coverage));
+        if kept && !coverage.chunks().any(lost) {
             continue;
         }
         for chunk in coverage.chunks() {
@@ -171,7 +175,9 @@ mod tests {
     #[test]
     fn lost_ledgers_take_all_that_follows_from_them_along() {
         let done = store(&[(1, &[Kind::Run, Kind::Events])], &[(0, 1, 1)]);
-        assert_eq!(planned(&done, 1, 1).chunks[0].kinds, Kind::ALL);
+        let plan = planned(&done, 1, 1);
+        assert_eq!(plan.chunks[0].kinds, Kind::ALL);
+        assert_eq!((&plan.indexes[..], plan.superseded.len()), (&[coverage(0, 1, 1)][..], 0));
     }
 
     #[test]

@@ -15,11 +15,16 @@ impl<K: PartialEq, V> Recent<K, V> {
     /// What is held for a key, else what `open` makes of it, held in place of what was not used for longest. Nobody
     /// waits for another's opening: two threads may open the same.
     pub(crate) fn get<E>(&self, key: K, open: impl FnOnce() -> Result<V, E>) -> Result<Arc<V>, E> {
-        let taken = {
+        {
             let mut held = self.lock();
-            held.iter().position(|(have, _)| *have == key).map(|at| held.remove(at).1)
-        };
-        let value = taken.map_or_else(|| open().map(Arc::new), Ok)?;
+            if let Some(at) = held.iter().position(|(have, _)| *have == key) {
+                let hit = held.remove(at);
+                let value = Arc::clone(&hit.1);
+                held.push(hit);
+                return Ok(value);
+            }
+        }
+        let value = Arc::new(open()?);
         let mut held = self.lock();
         held.retain(|(have, _)| *have != key);
         if held.len() == self.capacity {

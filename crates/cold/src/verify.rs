@@ -37,13 +37,15 @@ impl Store {
         let inventory = self.inventory();
         control.begin(inventory.chunks.len() as u64 + inventory.indexes.len() as u64);
         for (&chunk, files) in &inventory.chunks {
-            for kind in inventory.missing(chunk) {
+            let missing = inventory.missing(chunk);
+            let events_whole =
+                !missing.iter().any(|kind| matches!(kind, Kind::EventBitmaps | Kind::EventTerms));
+            for kind in missing {
                 let path = self.layout().file(kind, chunk);
                 report(Checked { path: path.clone(), result: Err(Error::Missing { path }) });
             }
             if !inventory.indexes.keys().any(|coverage| coverage.covers(chunk)) {
-                let path = self.layout().file(Kind::Run, chunk);
-                report(Checked { path, result: Err(Error::NotIndexed { chunk }) });
+                report(Checked { path: self.layout().index_dir(), result: Err(Error::NotIndexed { chunk }) });
             }
             for &kind in files.keys() {
                 control.check()?;
@@ -52,10 +54,10 @@ impl Store {
                     Kind::Ledgers => self.verify_pack(chunk),
                     Kind::Run => self.verify_run(chunk, &path),
                     // The three event files are checked together, under the name of the first.
-                    Kind::Events => self.verify_events(chunk, &path),
-                    Kind::EventBitmaps | Kind::EventTerms => continue,
+                    Kind::Events if events_whole => self.verify_events(chunk, &path),
+                    Kind::Events | Kind::EventBitmaps | Kind::EventTerms => continue,
                 };
-                report(Checked { path, result: damage(result)? });
+                report(Checked { path, result: finding(result)? });
             }
             let bytes = files.values().sum();
             control.advance(1, bytes);
@@ -64,7 +66,7 @@ impl Store {
             control.check()?;
             let path = self.layout().index(coverage);
             let result = self.open_index(coverage).and_then(|index| Ok(index.verify()?));
-            report(Checked { path, result: damage(result)? });
+            report(Checked { path, result: finding(result)? });
             control.advance(1, bytes);
         }
         Ok(())
@@ -111,8 +113,9 @@ impl Store {
         report: &mut dyn FnMut(Checked),
     ) -> Result<()> {
         let inventory = self.inventory();
-        control
-            .begin(inventory.chunks.len() as u64 * u64::from(self.manifest().geometry.ledgers_per_chunk()));
+        let whole =
+            inventory.chunks.values().filter(|files| files.contains_key(&Kind::Ledgers)).count() as u64;
+        control.begin(whole * u64::from(self.manifest().geometry.ledgers_per_chunk()));
         let again = Layout::new(scratch);
         let deep = Deep { store: self, decoder, again: &again, workers, control };
         let mut derived = Vec::new();
@@ -121,7 +124,7 @@ impl Store {
             if !files.contains_key(&Kind::Ledgers) {
                 continue;
             }
-            if let Err(e) = damage(deep.derive(chunk))? {
+            if let Err(e) = finding(deep.derive(chunk))? {
                 report(Checked { path: self.layout().file(Kind::Ledgers, chunk), result: Err(e) });
                 continue;
             }
@@ -129,7 +132,7 @@ impl Store {
             for kind in DERIVED {
                 let path = self.layout().file(kind, chunk);
                 if files.contains_key(&kind) {
-                    let result = damage(deep.compare(&path, &again.file(kind, chunk)))?;
+                    let result = finding(deep.compare(&path, &again.file(kind, chunk)))?;
                     report(Checked { path, result });
                 }
                 if kind != Kind::Run {
@@ -141,7 +144,7 @@ impl Store {
             let path = self.layout().index(coverage);
             let whole = coverage.chunks().all(|chunk| derived.contains(&chunk));
             let result = if whole { deep.check_index(coverage) } else { Err(incomplete_coverage(&path)) };
-            report(Checked { path, result: damage(result)? });
+            report(Checked { path, result: finding(result)? });
         }
         Ok(())
     }
@@ -150,10 +153,10 @@ impl Store {
 /// What is made from a chunk's ledgers.
 const DERIVED: [Kind; 4] = [Kind::Run, Kind::Events, Kind::EventBitmaps, Kind::EventTerms];
 
-/// Tells damage, which is a finding, from trouble, which ends the check.
-fn damage<T>(result: Result<T>) -> Result<Result<T>> {
+/// Tells a finding, which says something of the files, from trouble of the machine, which ends the check.
+fn finding<T>(result: Result<T>) -> Result<Result<T>> {
     match result {
-        Err(e) if !e.is_corrupt() => Err(e),
+        Err(e) if e.is_retryable() => Err(e),
         result => Ok(result),
     }
 }
@@ -215,8 +218,9 @@ impl Deep<'_> {
         }
         let geometry = &store.manifest().geometry;
         build_index(store.disk(), self.again, geometry, coverage, self.workers, self.control)?;
-        self.compare(&path, &self.again.index(coverage))?;
-        Ok(store.disk().remove(&self.again.index(coverage))?)
+        let compared = self.compare(&path, &self.again.index(coverage));
+        store.disk().remove(&self.again.index(coverage))?;
+        compared
     }
 }
 

@@ -468,21 +468,42 @@ fn what_cannot_be_built_is_refused_before_anything_is_made() {
     let far: Generator = "gen:from=1000000002,ledgers=10".parse().unwrap();
     let error = setup.build_from(&far, range(1_000_000_002, 1_000_000_011), 1).unwrap_err();
     assert!(matches!(error, Error::ChunkOutOfRange { chunk: ChunkId(100_000_000) }), "{error}");
-    assert!(!setup.layout.root().exists());
+    assert!(!setup.layout.manifest().exists());
+
+    // Nothing is asked of a source for chunks that are there already.
+    setup.build(2, 61, 1).unwrap();
+    let less: Generator = "gen:seed=5,ledgers=30".parse().unwrap();
+    assert_eq!(setup.build_from(&less, range(2, 61), 1).unwrap().chunks_built, 0);
 }
 
 #[test]
-fn every_damaged_byte_of_every_kind_is_noticed() {
+fn ledgers_that_come_in_the_place_of_lost_ones_are_indexed() {
+    let dir = tempfile::tempdir().unwrap();
+    let setup = Setup::real(&dir);
+    setup.build(2, 21, 1).unwrap();
+    setup.disk.remove(&setup.layout.file(Kind::Ledgers, ChunkId(1))).unwrap();
+    let others: Generator = SPEC.replace("seed=5", "seed=6").parse().unwrap();
+    setup.build_from(&others, range(2, 21), 1).unwrap();
+    let raw = setup.store().ledger(LedgerSeq(15)).unwrap().unwrap();
+    let hash = StellarDecoder.decode(&raw).unwrap().transactions[0].hash;
+    assert_eq!(setup.store().transaction(&hash, &StellarDecoder).unwrap().unwrap().ledger, LedgerSeq(15));
+    assert!(setup.verify_deep().iter().all(|checked| checked.result.is_ok()));
+}
+
+#[test]
+fn damage_to_a_file_of_any_kind_is_noticed() {
     let dir = tempfile::tempdir().unwrap();
     let setup = Setup::real(&dir);
     setup.build(2, 21, 2).unwrap();
     assert!(setup.verify().iter().all(|checked| checked.result.is_ok()));
     assert!(setup.verify_deep().iter().all(|checked| checked.result.is_ok()));
     for (path, bytes) in setup.files() {
-        let places = (0..bytes.len()).step_by((bytes.len() / 6).max(1));
-        for place in places {
+        // Some places all over the file, and those of its magic number, version and flags.
+        let some = (0..bytes.len()).step_by((bytes.len() / 6).max(1));
+        let ends = (0..6).chain(bytes.len() - 74..bytes.len() - 70);
+        for place in some.chain(ends) {
             let mut damaged = bytes.clone();
-            damaged[place] ^= 0x10;
+            damaged[place] ^= 0x01;
             std::fs::write(&path, &damaged).unwrap();
             let noticed =
                 setup.verify_deep().iter().chain(&setup.verify()).any(|checked| checked.result.is_err());

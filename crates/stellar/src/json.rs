@@ -31,8 +31,8 @@ pub enum XdrKind {
 /// The XDR of one value as JSON, in the form of the chain's own tools (SEP-0051).
 ///
 /// # Errors
-/// [`Error::Malformed`] for bytes that are not one whole value; [`Error::Config`] for more than [`MAX_JSON_XDR_BYTES`],
-/// and for values that nest deeper than JSON is made of.
+/// [`Error::Malformed`] for bytes that are not one whole value, or that nest deeper than any network accepts;
+/// [`Error::Config`] for more than [`MAX_JSON_XDR_BYTES`].
 pub fn to_json(kind: XdrKind, xdr: &[u8]) -> Result<serde_json::Value> {
     if xdr.len() > MAX_JSON_XDR_BYTES {
         let what =
