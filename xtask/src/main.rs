@@ -51,7 +51,7 @@ enum Task {
     Fuzz(fuzz::Args),
     /// Run the benchmarks of the `icecore-benches` package and print the table of what they measured
     Bench {
-        /// Arguments for `cargo bench`, such as a part of a benchmark's name
+        /// Arguments for the benchmarks, such as a part of a name
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
@@ -112,6 +112,6 @@ fn bench(args: &[String]) -> Result {
     let home = shell::root().join("target/criterion");
     forget_last_run(&home).map_err(|e| format!("{}: {e}", home.display()))?;
     let measured = |command: &mut std::process::Command| run(command.env("CRITERION_HOME", &home));
-    measured(cargo().args(["bench", "--package", "icecore-benches"]).args(args))?;
+    measured(cargo().args(["bench", "--package", "icecore-benches", "--"]).args(args))?;
     measured(cargo().args(["run", "--release", "--package", "icecore-benches", "--bin", "table"]))
 }
