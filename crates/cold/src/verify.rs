@@ -7,7 +7,7 @@
 
 use std::path::{Path, PathBuf};
 
-use icecore_diskio::ReadAt;
+use icecore_diskio::first_difference;
 use icecore_ledger::{ChunkId, Decoder, Source, TxHash};
 use icecore_txindex::Run;
 
@@ -16,8 +16,6 @@ use crate::{
     build::{build_index, ledgers_of},
     chunk::ChunkBuild,
 };
-
-const COMPARE_BYTES: usize = 1 << 20;
 
 /// One thing that was checked, and how it went.
 #[derive(Debug)]
@@ -222,21 +220,4 @@ impl Deep<'_> {
         store.disk().remove(&self.again.index(coverage))?;
         compared
     }
-}
-
-/// The first byte in which two files differ; where one is the beginning of the other, its end.
-fn first_difference(a: &dyn ReadAt, b: &dyn ReadAt) -> Result<Option<u64>> {
-    let common = a.len_bytes().min(b.len_bytes());
-    let (mut from_a, mut from_b) = (vec![0; COMPARE_BYTES], vec![0; COMPARE_BYTES]);
-    let mut at = 0;
-    while at < common {
-        let len = (common - at).min(COMPARE_BYTES as u64) as usize;
-        a.read_exact_at(&mut from_a[..len], at)?;
-        b.read_exact_at(&mut from_b[..len], at)?;
-        if let Some(place) = from_a[..len].iter().zip(&from_b[..len]).position(|(a, b)| a != b) {
-            return Ok(Some(at + place as u64));
-        }
-        at += len as u64;
-    }
-    Ok((a.len_bytes() != b.len_bytes()).then_some(common))
 }

@@ -43,4 +43,4 @@ pub use error::{Error, Op, Result};
 pub use faulty::{Fault, FaultyDisk};
 pub use mmap::Mmap;
 pub use pending::PendingFile;
-pub use read::{FileReader, ReadAt, check_bounds};
+pub use read::{FileReader, ReadAt, check_bounds, first_difference};

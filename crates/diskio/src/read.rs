@@ -36,6 +36,31 @@ pub fn check_bounds(path: &Path, len_bytes: u64, offset: u64, want: usize) -> Re
     }
 }
 
+/// Bytes compared at a time.
+const COMPARE_BYTES: usize = 1 << 20;
+
+/// The place of the first byte in which two sources differ; where one is the beginning of the other, its end.
+///
+/// # Errors
+/// Of the reads.
+pub fn first_difference(a: &dyn ReadAt, b: &dyn ReadAt) -> Result<Option<u64>> {
+    let common = a.len_bytes().min(b.len_bytes());
+    let (mut from_a, mut from_b) = (Vec::new(), Vec::new());
+    let mut at = 0;
+    while at < common {
+        let len = (common - at).min(COMPARE_BYTES as u64) as usize;
+        for (source, buffer) in [(a, &mut from_a), (b, &mut from_b)] {
+            buffer.resize(len, 0);
+            source.read_exact_at(buffer, at)?;
+        }
+        if let Some(place) = from_a.iter().zip(&from_b).position(|(a, b)| a != b) {
+            return Ok(Some(at + place as u64));
+        }
+        at += len as u64;
+    }
+    Ok((a.len_bytes() != b.len_bytes()).then_some(common))
+}
+
 impl ReadAt for [u8] {
     fn len_bytes(&self) -> u64 {
         self.len() as u64
@@ -119,5 +144,23 @@ impl ReadAt for FileReader {
 
     fn path(&self) -> &Path {
         &self.path
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_difference_is_found_wherever_it_is() {
+        let bytes = vec![7; COMPARE_BYTES + 10];
+        assert_eq!(first_difference(&bytes, &bytes).unwrap(), None);
+        for place in [0, COMPARE_BYTES - 1, COMPARE_BYTES, COMPARE_BYTES + 9] {
+            let mut other = bytes.clone();
+            other[place] = 8;
+            assert_eq!(first_difference(&bytes, &other).unwrap(), Some(place as u64));
+            other.truncate(place);
+            assert_eq!(first_difference(&other, &bytes).unwrap(), Some(place as u64));
+        }
     }
 }

@@ -2,16 +2,13 @@
 
 use std::{path::Path, sync::Arc};
 
-use icecore_diskio::{Disk, ReadAt};
+use icecore_diskio::{Disk, first_difference};
 use icecore_ledger::Decoder;
 
 use crate::{
     ChunkEvents, Error, IndexSummary, Options, Position, Result, TermHasher, TermIds, TermSet,
     writer::{SealedFiles, write_index},
 };
-
-/// Bytes compared at a time.
-const COMPARE_BYTES: u64 = 1 << 20;
 
 /// A contract and four topics.
 const MAX_TERMS_PER_EVENT: u64 = 5;
@@ -109,31 +106,10 @@ impl ChunkEvents {
         // Removed whatever the comparison says.
         let _rebuilt = SealedFiles::of(disk, [hash_path, pack_path]);
         for (own, rebuilt) in [(&self.paths.index_hash, hash_path), (&self.paths.index_pack, pack_path)] {
-            if !same_bytes(&*disk.open(own)?, &*disk.open(rebuilt)?)? {
+            if first_difference(&*disk.open(own)?, &*disk.open(rebuilt)?)?.is_some() {
                 return Err(Error::corrupt(own, "it is not the index of these events"));
             }
         }
         Ok(())
     }
-}
-
-fn same_bytes(a: &dyn ReadAt, b: &dyn ReadAt) -> Result<bool> {
-    let len = a.len_bytes();
-    if len != b.len_bytes() {
-        return Ok(false);
-    }
-    let (mut from_a, mut from_b) = (Vec::new(), Vec::new());
-    let mut at = 0;
-    while at < len {
-        let step = COMPARE_BYTES.min(len - at);
-        for (source, buffer) in [(a, &mut from_a), (b, &mut from_b)] {
-            buffer.resize(step as usize, 0);
-            source.read_exact_at(buffer, at)?;
-        }
-        if from_a != from_b {
-            return Ok(false);
-        }
-        at += step;
-    }
-    Ok(true)
 }
