@@ -30,6 +30,11 @@ const MAP: &[Row] = &[
     row("streamhash", &["diskio"], &["crossbeam-channel", "thiserror", "xxhash-rust"]),
     row("txindex", &["diskio", "ledger", "streamhash"], &["thiserror"]),
     row("events", &["diskio", "ledger", "packfile", "streamhash"], &["roaring", "thiserror"]),
+    row("registry", &[], &["loom", "thiserror", "tokio", "tracing"]),
+    row("batcher", &[], &["loom", "metrics", "thiserror", "tracing"]),
+    row("rockstore", &[], &["libc", "rocksdb", "thiserror"]),
+    row("hotchunk", &["ledger", "events", "rockstore"], &["thiserror", "zstd"]),
+    row("utxo", &["batcher", "rockstore"], &["thiserror", "tracing"]),
     row(
         "stellar",
         &["ledger"],
@@ -40,7 +45,24 @@ const MAP: &[Row] = &[
         &["diskio", "ledger", "packfile", "txindex", "events"],
         &["serde", "serde_json", "thiserror"],
     ),
-    row("cli", &["diskio", "ledger", "packfile", "streamhash", "txindex", "events", "stellar", "cold"], ANY),
+    row(
+        "cli",
+        &[
+            "diskio",
+            "ledger",
+            "packfile",
+            "streamhash",
+            "txindex",
+            "events",
+            "stellar",
+            "cold",
+            "rockstore",
+            "hotchunk",
+            "batcher",
+            "utxo",
+        ],
+        ANY,
+    ),
     row("testkit", &[], &["serde", "serde_json"]),
 ];
 /// What tests may use on top of their crate's row.

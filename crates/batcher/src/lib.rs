@@ -1,0 +1,1 @@
+//! Groups items into batches and drains them in order on close.

@@ -1,0 +1,1 @@
+//! Who is running: workers, gates, weighted shutdown, a report.

@@ -1,0 +1,1 @@
+//! A multi-family RocksDB handle: synced batches, snapshots, closing that drains.

@@ -1,0 +1,1 @@
+//! A store of unspent outputs, written through batchers.
