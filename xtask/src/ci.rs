@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::{
-    formats, fuzz, layers,
+    formats, fuzz, layers, loom, mutants,
     shell::{Result, cargo, run},
     test, tools,
 };
@@ -30,6 +30,12 @@ const STEPS: &[Step] = &[
     },
     Step { name: "formats", command: "cargo xtask formats", run: || done(formats::check(None)) },
     Step { name: "tests", command: "cargo xtask test", run: || done(test(&[])) },
+    Step {
+        name: "mutants",
+        command: "cargo xtask mutants",
+        run: || mutants::check(&mutants::Args::default()),
+    },
+    Step { name: "loom", command: "cargo xtask loom", run: || done(loom::check()) },
     Step { name: "fuzz", command: "cargo xtask fuzz --smoke", run: fuzz::smoke },
 ];
 

@@ -5,6 +5,8 @@ mod ci;
 mod formats;
 mod fuzz;
 mod layers;
+mod loom;
+mod mutants;
 mod seeds;
 mod shell;
 mod tools;
@@ -47,6 +49,10 @@ enum Task {
     },
     /// Check that crates depend on nothing but what the map of crates allows, and print the map
     Layers,
+    /// Run each acceptance test against the broken variants it must catch
+    Mutants(mutants::Args),
+    /// Check the hand-written handshakes between threads against every interleaving (loom)
+    Loom,
     /// Fuzz the harnesses under AddressSanitizer (needs a nightly toolchain)
     Fuzz(fuzz::Args),
     /// Run the benchmarks of the `icecore-benches` package and print the table of what they measured
@@ -74,6 +80,8 @@ fn perform(task: Task) -> Result {
         Task::Ci => ci::run_all(),
         Task::Formats { cases } => formats::check(cases.as_deref()),
         Task::Layers => layers::check(),
+        Task::Mutants(args) => mutants::check(&args).map(|outcome| println!("{outcome}")),
+        Task::Loom => loom::check(),
         Task::Fuzz(args) => fuzz::fuzz(&args).map(|outcome| println!("{outcome}")),
         Task::Bench { args } => bench(&args),
     }
