@@ -22,6 +22,10 @@ const SMOKE_SECONDS: u64 = 10;
 /// A target with a planted fault: where it is not found, the fuzzer is blind and its silence means nothing.
 const CANARY: &str = "canary";
 const CANARY_SECONDS: u64 = 120;
+/// The folders of targets, each a workspace of its own: what the first one builds is light; the other compiles RocksDB,
+/// so its targets run only when they are named.
+const LIGHT: &str = "fuzz";
+const HEAVY: &str = "fuzz/rocksdb";
 
 /// What to fuzz, and for how long.
 #[derive(clap::Args)]
@@ -32,33 +36,55 @@ pub(crate) struct Args {
     /// How long each target runs
     #[arg(long, default_value_t = 60)]
     seconds: u64,
-    /// The targets to run; all but `canary` when none is named
+    /// The targets to run; when none is named, all but `canary` and those of fuzz/rocksdb
     targets: Vec<String>,
 }
 
 /// Builds and runs targets; the answer says how it went when nothing was found.
 pub(crate) fn fuzz(args: &Args) -> Result<String> {
-    let known = targets()?;
-    if let Some(unknown) = args.targets.iter().find(|target| !known.contains(target)) {
+    let (light, heavy) = (targets(LIGHT)?, targets(HEAVY)?);
+    let known = || light.iter().chain(&heavy);
+    if let Some(unknown) = args.targets.iter().find(|&target| known().all(|known| known != target)) {
+        let known: Vec<&str> = known().map(String::as_str).collect();
         return Err(format!("no target {unknown:?}; there are: {}", known.join(", ")));
     }
-    let mut chosen = if args.targets.is_empty() { known } else { args.targets.clone() };
+    let chosen = if args.targets.is_empty() { light } else { args.targets.clone() };
     let with_canary = args.smoke || args.targets.iter().any(|target| target == CANARY);
-    chosen.retain(|target| target != CANARY);
+    let (heavy, mut light): (Vec<_>, Vec<_>) = chosen.into_iter().partition(|target| heavy.contains(target));
+    light.retain(|target| target != CANARY);
+    if !heavy.is_empty() {
+        // Its compiler must be there before cargo can look at it.
+        tools::require(tools::BUILD)?;
+    }
     if let Some(why) = unavailable()? {
         // Their unit tests call the harnesses on stable, so that a check without a sanitizer is not without them.
         let skipped = format!("SKIPPED the sanitizer run: {why}; the harnesses ran in `cargo xtask test`");
         return if args.smoke { Ok(skipped) } else { Err(format!("cannot fuzz on this machine: {why}")) };
     }
-    let binaries = build()?;
-    seeds::write(&root().join("fuzz/corpus"))?;
-    if with_canary {
-        find_canary(&binaries)?;
+    let mut jobs = Vec::new();
+    if with_canary || !light.is_empty() {
+        let binaries = build(LIGHT)?;
+        seeds::write(&root().join(LIGHT).join("corpus"))?;
+        if with_canary {
+            find_canary(&binaries)?;
+        }
+        jobs.extend(light.into_iter().map(|target| Job { target, dir: LIGHT, binaries: binaries.clone() }));
     }
-    if chosen.is_empty() {
+    if !heavy.is_empty() {
+        let binaries = build(HEAVY)?;
+        jobs.extend(heavy.into_iter().map(|target| Job { target, dir: HEAVY, binaries: binaries.clone() }));
+    }
+    if jobs.is_empty() {
         return Ok(format!("`{CANARY}` is well"));
     }
-    run_all(&binaries, &chosen, if args.smoke { SMOKE_SECONDS } else { args.seconds })
+    run_all(&jobs, if args.smoke { SMOKE_SECONDS } else { args.seconds })
+}
+
+/// A target to run, the folder it stands in, and where its program is.
+struct Job {
+    target: String,
+    dir: &'static str,
+    binaries: PathBuf,
 }
 
 /// The short run of `cargo xtask ci`.
@@ -66,9 +92,9 @@ pub(crate) fn smoke() -> Result<String> {
     fuzz(&Args { smoke: true, seconds: SMOKE_SECONDS, targets: Vec::new() })
 }
 
-/// The names of all targets.
-fn targets() -> Result<Vec<String>> {
-    let dir = root().join("fuzz/fuzz_targets");
+/// The names of all targets in a folder.
+fn targets(dir: &str) -> Result<Vec<String>> {
+    let dir = root().join(dir).join("fuzz_targets");
     let files = fs::read_dir(&dir).map_err(|e| format!("{}: {e}", dir.display()))?;
     let name = |path: PathBuf| Some(path.file_name()?.to_str()?.strip_suffix(".rs")?.to_owned());
     let mut names: Vec<String> = files.filter_map(|file| name(file.ok()?.path())).collect();
@@ -107,15 +133,17 @@ fn unavailable() -> Result<Option<String>> {
     }
 }
 
-/// Builds every target and says where the programs are.
-fn build() -> Result<PathBuf> {
+/// Builds every target of a folder and says where the programs are.
+fn build(dir: &str) -> Result<PathBuf> {
     let version = output(nightly().args(["rustc", "-vV"]))?;
     let host = version.lines().find_map(|line| line.strip_prefix("host: ")).unwrap_or_default();
     let target_dir = match std::env::var_os("CARGO_TARGET_DIR") {
-        Some(dir) => root().join(dir).join("fuzz"),
-        None => root().join("fuzz/target"),
+        Some(target_dir) => root().join(target_dir).join(dir),
+        None => root().join(dir).join("target"),
     };
-    run(nightly().args(["cargo", "fuzz", "build", "--target", host, "--target-dir"]).arg(&target_dir))?;
+    run(nightly()
+        .args(["cargo", "fuzz", "build", "--fuzz-dir", dir, "--target", host, "--target-dir"])
+        .arg(&target_dir))?;
     Ok(target_dir.join(host).join("release"))
 }
 
@@ -152,13 +180,14 @@ fn find_canary(binaries: &Path) -> Result {
 }
 
 /// Runs the targets, as many at once as there are cores, and ends with a table.
-fn run_all(binaries: &Path, targets: &[String], seconds: u64) -> Result<String> {
-    println!("{} targets, {seconds} s each, {} at a time", targets.len(), cores());
+fn run_all(jobs: &[Job], seconds: u64) -> Result<String> {
+    println!("{} targets, {seconds} s each, {} at a time", jobs.len(), cores());
     let next = AtomicUsize::new(0);
     let rows = Mutex::new(Vec::new());
     let work = || {
-        while let Some(target) = targets.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let result = watch(binaries, target, seconds);
+        while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let target = &job.target;
+            let result = watch(job, seconds);
             match &result {
                 Ok(runs) => println!("{target}: {runs} runs, nothing found"),
                 Err(what) => println!("{target}: {what}"),
@@ -185,16 +214,16 @@ fn run_all(binaries: &Path, targets: &[String], seconds: u64) -> Result<String> 
 }
 
 /// Runs one target: how many inputs it tried, or what it found.
-fn watch(binaries: &Path, target: &str, seconds: u64) -> Result<String> {
-    let dir = |kind: &str| root().join("fuzz").join(kind).join(target);
-    let output = run_target(&binaries.join(target), &dir("corpus"), &dir("artifacts"), seconds)?;
+fn watch(Job { target, dir, binaries }: &Job, seconds: u64) -> Result<String> {
+    let keep = |kind: &str| root().join(dir).join(kind).join(target);
+    let output = run_target(&binaries.join(target), &keep("corpus"), &keep("artifacts"), seconds)?;
     let log = String::from_utf8_lossy(&output.stderr);
     if output.status.success() {
         return Ok(runs(&log).to_owned());
     }
     let artifact = log.lines().find_map(|line| line.split("Test unit written to ").nth(1));
     let artifact = artifact.map_or("no input was kept".into(), |path| {
-        format!("input: {path}\nto repeat it: cargo +nightly fuzz run {target} {path}")
+        format!("input: {path}\nto repeat it: cargo +nightly fuzz run --fuzz-dir {dir} {target} {path}")
     });
     Err(format!("FOUND something ({})\n{}\n{artifact}", output.status, tail(&log)))
 }
