@@ -15,14 +15,17 @@ use std::{
     thread,
 };
 
-use icecore_diskio::{Disk, IfExists, WriteAt};
+use icecore_diskio::{Disk, IfExists};
 use icecore_ledger::{ChunkId, Decoder, Geometry, LedgerRange, LedgerStream, Source};
 use icecore_txindex::{Options, Progress, build_index_with};
 
 use crate::{
     ChunkCounts, ChunkTask, Control, Coverage, Error, Inventory, Kind, Layout, LedgerPack, Manifest, Plan,
-    Result, chunk::ChunkBuild, inventory::sweep_partials, plan,
+    Result, StoreLock, chunk::ChunkBuild, inventory::sweep_partials, plan,
 };
+
+/// The lock file of a build.
+const BUILDING: &str = ".building";
 
 /// A store to build into, and what to build it from.
 pub struct Builder<'a> {
@@ -65,7 +68,7 @@ impl Builder<'_> {
         let geometry = &self.manifest.geometry;
         let (first, last) = chunks_in(geometry, range)?;
         self.disk.create_dir_all(self.layout.root())?;
-        let _lock = BuildLock::take(&self.disk, &self.layout)?;
+        let _lock = StoreLock::take(&self.disk, &self.layout, BUILDING)?;
         let plan = plan(&Inventory::scan(&*self.disk, &self.layout)?, geometry, first, last);
         self.check_source(&plan)?;
         self.manifest.pin(&self.disk, &self.layout)?;
@@ -230,29 +233,4 @@ fn chunks_in(geometry: &Geometry, range: LedgerRange) -> Result<(ChunkId, ChunkI
             next: next.unwrap_or(range),
         }
     })
-}
-
-/// The right to build in a store, held by one build at a time.
-struct BuildLock {
-    disk: Arc<dyn Disk>,
-    path: PathBuf,
-    _file: Box<dyn WriteAt>,
-}
-
-impl BuildLock {
-    fn take(disk: &Arc<dyn Disk>, layout: &Layout) -> Result<Self> {
-        let path = layout.root().join(".building");
-        match disk.create_exclusive(&path) {
-            Ok(file) => Ok(BuildLock { disk: Arc::clone(disk), path, _file: file }),
-            Err(icecore_diskio::Error::Busy { .. }) => Err(Error::Busy { path: layout.root().to_path_buf() }),
-            Err(e) => Err(e.into()),
-        }
-    }
-}
-
-impl Drop for BuildLock {
-    fn drop(&mut self) {
-        // A lock file that stays is taken over by the next build.
-        let _ = self.disk.remove(&self.path);
-    }
 }

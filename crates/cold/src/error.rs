@@ -147,8 +147,8 @@ pub enum Error {
         /// The chunk.
         chunk: ChunkId,
     },
-    /// Another process is building in the same directory.
-    #[error("{} is being built by another process; wait for it to end", path.display())]
+    /// Another process is doing the same kind of work in the same directory.
+    #[error("another process is writing to {}; wait for it to end", path.display())]
     Busy {
         /// The store.
         path: PathBuf,

@@ -6,6 +6,7 @@
 //! events/{bucket:05}/{chunk:08}-events.pack  -index.pack  -index.hash
 //! txhash/raw/{bucket:05}/{chunk:08}.bin
 //! txhash/index/{window:08}/{lo:08}-{hi:08}.idx        covers chunks lo..=hi
+//! hot/{chunk:08}/                                     a chunk that is not frozen: a database of its own
 //! ```
 
 use std::{
@@ -133,6 +134,21 @@ impl Layout {
         self.kind_dir(kind).join(bucket).join(format!("{chunk}{}", kind.place().1))
     }
 
+    /// The directory of chunks that are not frozen.
+    pub fn hot_dir(&self) -> PathBuf {
+        self.root.join("hot")
+    }
+
+    /// The directory of a chunk that is not frozen.
+    pub fn hot_chunk(&self, chunk: ChunkId) -> PathBuf {
+        self.hot_dir().join(chunk.to_string())
+    }
+
+    /// The chunk that the name of a hot directory tells.
+    pub fn chunk_of_hot_name(name: &str) -> Option<ChunkId> {
+        eight_digits(name).map(ChunkId)
+    }
+
     /// The directory of window directories.
     pub fn index_dir(&self) -> PathBuf {
         self.root.join("txhash/index")
@@ -185,6 +201,9 @@ mod tests {
             prop_assert_eq!(Layout::coverage_of_name(name), Some((chunk, last)));
             let dir = path.parent().unwrap().file_name().unwrap().to_str().unwrap();
             prop_assert_eq!(Layout::window_of_name(dir), Some(WindowId(window)));
+            let hot = layout.hot_chunk(chunk);
+            let name = hot.file_name().unwrap().to_str().unwrap();
+            prop_assert_eq!(Layout::chunk_of_hot_name(name), Some(chunk));
         }
     }
 
