@@ -29,7 +29,11 @@ const MAP: &[Row] = &[
     row("packfile", &["diskio"], &["crc32c", "crossbeam-channel", "sha2", "thiserror", "zstd"]),
     row("streamhash", &["diskio"], &["crossbeam-channel", "thiserror", "xxhash-rust"]),
     row("txindex", &["diskio", "ledger", "streamhash"], &["thiserror"]),
-    row("events", &["diskio", "ledger", "packfile", "streamhash"], &["roaring", "thiserror"]),
+    row(
+        "events",
+        &["diskio", "ledger", "packfile", "streamhash"],
+        &["arc-swap", "loom", "roaring", "thiserror"],
+    ),
     row("registry", &[], &["loom", "thiserror", "tokio", "tracing"]),
     row("batcher", &[], &["loom", "metrics", "thiserror", "tracing"]),
     row("rockstore", &[], &["libc", "rocksdb", "thiserror"]),
