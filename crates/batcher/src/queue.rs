@@ -1,0 +1,402 @@
+//! The bounded queue between submitters and the leading worker, and the one point where acceptance ends.
+//!
+//! Submitters append under the lock. The leader swaps the whole queue into its hand and cuts batches from there without
+//! the lock; the capacity counts what lies in the queue, so as much again may be in the hand. A submitter wakes the
+//! leader only when there is enough for it; the leader wakes blocked submitters only when it empties the queue.
+//! Whoever wants something else of the leader changes the state under the lock and raises `urgent`.
+
+use std::{collections::VecDeque, sync::Arc, task::Waker, time::Duration};
+
+use crate::{
+    Clock, Reason, TriggerMode,
+    completion::Sink,
+    mutants,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+        lock, register, thread,
+    },
+    trigger::{Decision, Situation},
+};
+
+/// Who submits: the outside, or a producer over a declared edge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Class {
+    External,
+    Internal,
+}
+
+/// Who may still submit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Admission {
+    All,
+    InternalOnly,
+    Nobody,
+}
+
+/// What became of a push.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Push {
+    Accepted,
+    Closed,
+    Full,
+}
+
+/// Reached when every item before `target` has left the queue, and has ended if that is asked for.
+struct Barrier {
+    target: u64,
+    ended: bool,
+    sink: Sink<(), std::convert::Infallible>,
+}
+
+struct State<X> {
+    items: VecDeque<X>,
+    admission: Admission,
+    /// When the first item came, if the queue was empty then.
+    first_at: Option<Duration>,
+    /// The leader, parked until the queue holds `wake_at` items.
+    leader: Option<thread::Thread>,
+    wake_at: usize,
+    /// Submitters waiting for room.
+    room: Vec<Waker>,
+    /// Items before this number were asked for.
+    manual: u64,
+    eager: bool,
+    aborted: bool,
+    barriers: Vec<Barrier>,
+}
+
+/// The leader's own: what it took from the queue and has not fired.
+pub(crate) struct Hand<X> {
+    items: VecDeque<X>,
+    /// When the first of them came, or when the batch before it was fired.
+    first_at: Option<Duration>,
+    /// Batches fired, by reason.
+    pub(crate) fired: [u64; Reason::ALL.len()],
+    /// When the last free slot was taken.
+    pub(crate) left_at: Option<Duration>,
+}
+
+impl<X> Hand<X> {
+    pub(crate) fn new() -> Self {
+        Self { items: VecDeque::new(), first_at: None, fired: [0; Reason::ALL.len()], left_at: None }
+    }
+
+    pub(crate) fn clear(&mut self) -> VecDeque<X> {
+        std::mem::take(&mut self.items)
+    }
+}
+
+/// The number of the first item of a slot's running batch; [`Running::IDLE`] between batches.
+pub(crate) type Running = Arc<AtomicU64>;
+pub(crate) const IDLE: u64 = u64::MAX;
+
+/// How the queue is to behave.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rules {
+    pub(crate) size: usize,
+    pub(crate) capacity: usize,
+    pub(crate) mode: TriggerMode,
+    pub(crate) timeout: Duration,
+}
+
+pub(crate) struct Queue<X> {
+    rules: Rules,
+    clock: Arc<dyn Clock>,
+    start: Duration,
+    state: Mutex<State<X>>,
+    /// Someone wants the leader to look at the state before the next batch.
+    urgent: AtomicBool,
+    /// Items accepted so far; changed under the lock.
+    accepted: AtomicU64,
+    /// Items that left for the batch function; changed by the leader.
+    handed: AtomicU64,
+    running: Mutex<Vec<Running>>,
+}
+
+impl<X> Queue<X> {
+    pub(crate) fn new(rules: Rules, clock: Arc<dyn Clock>) -> Self {
+        let state = State {
+            items: VecDeque::new(),
+            admission: Admission::All,
+            first_at: None,
+            leader: None,
+            wake_at: usize::MAX,
+            room: Vec::new(),
+            manual: 0,
+            eager: false,
+            aborted: false,
+            barriers: Vec::new(),
+        };
+        Self {
+            rules,
+            start: clock.now(),
+            clock,
+            state: Mutex::new(state),
+            urgent: AtomicBool::new(false),
+            accepted: AtomicU64::new(0),
+            handed: AtomicU64::new(0),
+            running: Mutex::new(Vec::new()),
+        }
+    }
+
+    /// A place to note which batch a slot runs.
+    pub(crate) fn add_slot(&self) -> Running {
+        let slot = Arc::new(AtomicU64::new(IDLE));
+        lock(&self.running).push(Arc::clone(&slot));
+        slot
+    }
+
+    /// Items accepted and not yet handed to the batch function.
+    pub(crate) fn len(&self) -> u64 {
+        let handed = self.handed.load(Ordering::SeqCst);
+        self.accepted.load(Ordering::SeqCst).saturating_sub(handed)
+    }
+
+    /// Items that left the queue.
+    pub(crate) fn handed(&self) -> u64 {
+        self.handed.load(Ordering::SeqCst)
+    }
+
+    /// Accepts what `fill` appends, if the class is admitted and there is any room; otherwise `fill` is not called.
+    /// A group goes in whole. Where the queue is full, `waker` is woken when it is worth another try.
+    pub(crate) fn push(
+        &self,
+        class: Class,
+        waker: Option<&Waker>,
+        fill: impl FnOnce(&mut VecDeque<X>),
+    ) -> Push {
+        let mut state = lock(&self.state);
+        let admitted = match class {
+            Class::External => state.admission == Admission::All,
+            Class::Internal => state.admission <= Admission::InternalOnly,
+        };
+        if !admitted && !mutants::on("accept_after_close") {
+            return Push::Closed;
+        }
+        if state.items.len() >= self.rules.capacity {
+            if let Some(waker) = waker {
+                register(&mut state.room, waker);
+            }
+            return Push::Full;
+        }
+        let before = state.items.len();
+        fill(&mut state.items);
+        let added = state.items.len() - before;
+        if before == 0 && added > 0 && self.rules.size > 1 && self.rules.mode.is_timed() {
+            state.first_at = Some(self.clock.now());
+        }
+        self.accepted.fetch_add(added as u64, Ordering::SeqCst);
+        let leader = if state.items.len() >= state.wake_at { state.take_leader() } else { None };
+        drop(state);
+        if let Some(leader) = leader {
+            leader.unpark();
+        }
+        Push::Accepted
+    }
+
+    /// Changes the state on someone's behalf and makes the leader look at it. Blocked submitters look again too.
+    fn request<V>(&self, change: impl FnOnce(&mut State<X>) -> V) -> V {
+        let mut state = lock(&self.state);
+        let value = change(&mut state);
+        self.urgent.store(true, Ordering::SeqCst);
+        let leader = state.take_leader();
+        let room = std::mem::take(&mut state.room);
+        drop(state);
+        room.into_iter().for_each(Waker::wake);
+        if let Some(leader) = leader {
+            leader.unpark();
+        }
+        value
+    }
+
+    /// Ends acceptance for a class of submitters; true if this call did.
+    pub(crate) fn seal(&self, admission: Admission) -> bool {
+        self.request(|state| {
+            let sealed = state.admission < admission;
+            state.admission = state.admission.max(admission);
+            sealed
+        })
+    }
+
+    /// Fires partial batches at once from now on.
+    pub(crate) fn set_eager(&self) {
+        self.request(|state| state.eager = true);
+    }
+
+    /// Asks for everything accepted so far; false once nothing is accepted any more.
+    pub(crate) fn trigger(&self) -> bool {
+        self.request(|state| {
+            state.manual = self.accepted.load(Ordering::SeqCst);
+            state.admission != Admission::Nobody
+        })
+    }
+
+    /// Asks for everything accepted so far, and says when it is done.
+    pub(crate) fn barrier(&self, ended: bool, sink: Sink<(), std::convert::Infallible>) {
+        self.request(|state| {
+            let target = self.accepted.load(Ordering::SeqCst);
+            state.manual = target;
+            state.barriers.push(Barrier { target, ended, sink });
+        });
+        self.progress();
+    }
+
+    /// Ends acceptance and gives back what is queued, to be failed. The leader does the same with its hand.
+    pub(crate) fn abort(&self) -> VecDeque<X> {
+        self.request(|state| {
+            state.admission = Admission::Nobody;
+            state.aborted = true;
+            let items = std::mem::take(&mut state.items);
+            self.handed.fetch_add(items.len() as u64, Ordering::SeqCst);
+            items
+        })
+    }
+
+    /// Counts items that were taken from a hand to be failed.
+    pub(crate) fn note_dropped(&self, items: usize) {
+        self.handed.fetch_add(items as u64, Ordering::SeqCst);
+        self.progress();
+    }
+
+    /// Resolves the barriers that are reached. Called whenever batches begin or end while someone waits.
+    pub(crate) fn progress(&self) {
+        if !self.urgent.load(Ordering::SeqCst) {
+            return;
+        }
+        let mut state = lock(&self.state);
+        let handed = self.handed.load(Ordering::SeqCst);
+        let oldest = lock(&self.running).iter().map(|slot| slot.load(Ordering::SeqCst)).min().unwrap_or(IDLE);
+        let reached =
+            |barrier: &mut Barrier| barrier.target <= handed && (!barrier.ended || barrier.target <= oldest);
+        let reached: Vec<_> = state.barriers.extract_if(.., reached).collect();
+        drop(state);
+        for barrier in reached {
+            barrier.sink.publish(Ok(()));
+        }
+    }
+
+    /// Notes that a slot's batch has ended.
+    pub(crate) fn ended(&self, slot: &Running) {
+        slot.store(IDLE, Ordering::SeqCst);
+        self.progress();
+    }
+
+    /// Blocks until a batch is to be fired and takes it; `None` when nothing is left and nothing will come.
+    ///
+    /// `keep` is asked for each item; those it does not keep are skipped. `aborted` gets what an abort finds at hand.
+    pub(crate) fn take(
+        &self,
+        hand: &mut Hand<X>,
+        slot: &Running,
+        mut keep: impl FnMut(&X) -> bool,
+        mut aborted: impl FnMut(VecDeque<X>),
+    ) -> Option<(Vec<X>, Reason)> {
+        loop {
+            let reason = if hand.items.len() >= self.rules.size && !self.urgent.load(Ordering::SeqCst) {
+                if self.rules.mode == TriggerMode::Drain { Reason::Drain } else { Reason::Size }
+            } else {
+                match self.look(hand) {
+                    Look::Fire(reason) => reason,
+                    Look::Again => continue,
+                    Look::Aborted => {
+                        let items = hand.clear();
+                        self.note_dropped(items.len());
+                        aborted(items);
+                        continue;
+                    }
+                    Look::Finished => {
+                        self.progress();
+                        return None;
+                    }
+                }
+            };
+            let batch = self.cut(hand, slot, &mut keep);
+            self.progress();
+            if !batch.is_empty() {
+                hand.fired[reason as usize] += 1;
+                return Some((batch, reason));
+            }
+            self.ended(slot);
+        }
+    }
+
+    /// Cuts up to `size` items from the hand.
+    fn cut(&self, hand: &mut Hand<X>, slot: &Running, keep: &mut impl FnMut(&X) -> bool) -> Vec<X> {
+        let count = hand.items.len().min(self.rules.size);
+        slot.store(self.handed.load(Ordering::SeqCst), Ordering::SeqCst);
+        let batch = hand.items.drain(..count).filter(|item| keep(item)).collect();
+        self.handed.fetch_add(count as u64, Ordering::SeqCst);
+        let left = hand.items.len();
+        hand.first_at =
+            (left > 0 && left < self.rules.size && self.rules.mode.is_timed()).then(|| self.clock.now());
+        batch
+    }
+
+    /// One look at the state: tops up the hand, decides, and parks if there is nothing to do.
+    fn look(&self, hand: &mut Hand<X>) -> Look {
+        let mut state = lock(&self.state);
+        if state.aborted && !hand.items.is_empty() {
+            return Look::Aborted;
+        }
+        let room =
+            if state.top_up(hand, self.rules.size) { std::mem::take(&mut state.room) } else { Vec::new() };
+        let len = hand.items.len();
+        let timed = len > 0 && len < self.rules.size && self.rules.mode.is_timed();
+        let due = timed.then(|| {
+            let now = self.clock.now();
+            let first_at = *hand.first_at.get_or_insert(now);
+            (self.rules.mode.due(first_at, self.rules.timeout, self.start), now)
+        });
+        let sealed = state.admission == Admission::Nobody;
+        let manual = self.handed.load(Ordering::SeqCst) < state.manual;
+        let situation = Situation { len, sealed, eager: state.eager, manual, due };
+        let decision = self.rules.mode.decide(self.rules.size, situation);
+        let urgent = sealed || state.eager || manual || !state.barriers.is_empty();
+        self.urgent.store(urgent, Ordering::SeqCst);
+        if let Decision::Wait(_) = decision {
+            let wanted = if len == 0 { 1 } else { self.rules.size - len };
+            state.wake_at = wanted.min(self.rules.capacity);
+            state.leader = Some(thread::current());
+        }
+        drop(state);
+        room.into_iter().for_each(Waker::wake);
+        match decision {
+            Decision::Fire(reason) => return Look::Fire(reason),
+            Decision::Finished => return Look::Finished,
+            Decision::Wait(None) => thread::park(),
+            Decision::Wait(Some(at)) => self.clock.park_until(at),
+        }
+        Look::Again
+    }
+}
+
+enum Look {
+    Fire(Reason),
+    Again,
+    Aborted,
+    Finished,
+}
+
+impl<X> State<X> {
+    fn take_leader(&mut self) -> Option<thread::Thread> {
+        self.wake_at = usize::MAX;
+        self.leader.take()
+    }
+
+    /// Moves items from the queue into the hand until it can fill a batch; true if any moved.
+    fn top_up(&mut self, hand: &mut Hand<X>, size: usize) -> bool {
+        if self.items.is_empty() || hand.items.len() >= size {
+            return false;
+        }
+        if hand.items.is_empty() {
+            std::mem::swap(&mut self.items, &mut hand.items);
+            hand.first_at = self.first_at.take();
+        } else {
+            let wanted = (size - hand.items.len()).min(self.items.len());
+            hand.items.extend(self.items.drain(..wanted));
+            self.first_at = None;
+        }
+        true
+    }
+}

@@ -1,0 +1,244 @@
+//! The threads of a batcher. They take turns at leading: the leader, who holds the hand, cuts the next batch, passes the
+//! hand on and runs the batch itself. One thread is the foreground dispatch; `max_in_flight` of them the background one.
+
+use std::{
+    collections::VecDeque,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
+
+use crate::{
+    Batch, BatchCtx, CloseReport, Draining, Failure, Reason,
+    batch::{Books, Entry},
+    dedup::Admit,
+    lane::{Lane, message},
+    mutants,
+    node::{Hook, Node, Shared},
+    queue::{Admission, Hand, Queue},
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+        lock,
+    },
+};
+
+/// The batch function, whichever kind it is.
+pub(crate) type Function<T, R, E> = dyn Fn(Batch<T, R, E>, BatchCtx) + Send + Sync;
+
+/// A batcher, as its handles and threads see it. It does not hold the batch function: that goes with the threads.
+pub(crate) struct Core<T, R, E> {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) queue: Queue<Entry<T, R, E>>,
+    pub(crate) hand: Mutex<Hand<Entry<T, R, E>>>,
+    pub(crate) dedup: Option<Arc<dyn Admit<T, R, E>>>,
+    pub(crate) max_lanes: usize,
+    /// Whether a wait for a free slot is a figure of interest.
+    pub(crate) background: bool,
+    /// Whether batches get spans.
+    pub(crate) spans: bool,
+    /// Threads ready to lead.
+    pub(crate) idle: AtomicUsize,
+}
+
+impl<T, R, E> Core<T, R, E>
+where
+    T: Send + 'static,
+    R: Send + 'static,
+    E: Send + 'static,
+{
+    /// Starts one more thread.
+    pub(crate) fn start_lane(self: &Arc<Self>, function: &Arc<Function<T, R, E>>) -> std::io::Result<()> {
+        let (core, function) = (Arc::clone(self), Arc::clone(function));
+        lock(&self.shared.life).lanes += 1;
+        let thread = std::thread::Builder::new().name(self.shared.name.to_string()).spawn(move || {
+            let lane = Arc::new(Lane::new(Arc::clone(&core.shared), core.queue.add_slot()));
+            // What batch functions panic with is caught closer by; this is for clocks and meters.
+            while let Err(panic) = catch_unwind(AssertUnwindSafe(|| core.work(&lane, &function))) {
+                tracing::error!(
+                    batcher = &*core.shared.name,
+                    panic = &*message(&*panic),
+                    "a worker panicked"
+                );
+            }
+            drop(function);
+            core.lane_ended();
+        });
+        match thread {
+            Ok(thread) => lock(&self.shared.threads).push(thread),
+            Err(e) => {
+                lock(&self.shared.life).lanes -= 1;
+                return Err(e);
+            }
+        }
+        Ok(())
+    }
+
+    fn work(self: &Arc<Self>, lane: &Arc<Lane>, function: &Arc<Function<T, R, E>>) {
+        loop {
+            self.idle.fetch_add(1, Ordering::SeqCst);
+            let mut hand = lock(&self.hand);
+            self.idle.fetch_sub(1, Ordering::SeqCst);
+            self.note_backpressure(&mut hand);
+            let keep = |entry: &Entry<T, R, E>| {
+                !entry.skippable || entry.ticket.is_some() || entry.sink.is_watched()
+            };
+            let aborted = |entries| self.fail_aborted(entries);
+            let Some((entries, reason)) = self.queue.take(&mut hand, &lane.running, keep, aborted) else {
+                return;
+            };
+            self.pass_on(&mut hand, function);
+            drop(hand);
+            self.run(lane, &**function, entries, reason);
+            self.queue.ended(&lane.running);
+        }
+    }
+
+    /// Sees to it that someone leads while the current thread runs its batch, if there may be one more.
+    fn pass_on(self: &Arc<Self>, hand: &mut Hand<Entry<T, R, E>>, function: &Arc<Function<T, R, E>>) {
+        if !self.background || self.idle.load(Ordering::SeqCst) > 0 {
+            return;
+        }
+        if lock(&self.shared.life).lanes < self.max_lanes {
+            match self.start_lane(function) {
+                Ok(()) => return,
+                Err(e) => {
+                    tracing::warn!(batcher = &*self.shared.name, error = %e, "no further thread for a slot");
+                }
+            }
+        }
+        if self.shared.meter.is_some() {
+            hand.left_at = Some(self.shared.clock.now());
+        }
+    }
+
+    /// Notes how long items waited while every slot was busy.
+    fn note_backpressure(&self, hand: &mut Hand<Entry<T, R, E>>) {
+        if let Some(left_at) = hand.left_at.take()
+            && self.queue.len() > 0
+        {
+            let waited = self.shared.clock.now().saturating_sub(left_at);
+            self.shared.meter(|meter| meter.backpressure_wait(waited));
+        }
+    }
+
+    fn run(
+        &self,
+        lane: &Arc<Lane>,
+        function: &Function<T, R, E>,
+        entries: Vec<Entry<T, R, E>>,
+        reason: Reason,
+    ) {
+        let shared = &self.shared;
+        let in_flight = shared.in_flight.fetch_add(1, Ordering::SeqCst) + 1;
+        let began = shared.meter.as_ref().map(|meter| {
+            meter.batch_fired(reason, entries.len());
+            meter.queue_depth(self.queue.len());
+            meter.in_flight(in_flight);
+            shared.clock.now()
+        });
+        let span = if self.spans { self.span(&entries, reason) } else { tracing::Span::none() };
+        let dedup = self.dedup.clone().map(|dedup| dedup as _);
+        let books = Arc::new(Books::new(Arc::clone(lane), dedup));
+        let batch = Batch::new(entries, Arc::clone(&books), reason);
+        let ctx = BatchCtx::new(Arc::clone(lane), Arc::clone(&books) as _);
+        span.in_scope(|| lane.run(books, || function(batch, ctx)));
+        let in_flight = shared.in_flight.fetch_sub(1, Ordering::SeqCst) - 1;
+        if let (Some(meter), Some(began)) = (&shared.meter, began) {
+            meter.batch_ended(shared.clock.now().saturating_sub(began));
+            meter.in_flight(in_flight);
+        }
+    }
+
+    /// The span of one batch, which follows from those of its submitters.
+    fn span(&self, entries: &[Entry<T, R, E>], reason: Reason) -> tracing::Span {
+        let (batcher, items) = (&*self.shared.name, entries.len());
+        let span = tracing::info_span!(parent: None, "batch", batcher, reason = reason.label(), items);
+        for submitter in entries.iter().filter_map(|entry| entry.span.as_deref()) {
+            span.follows_from(submitter);
+        }
+        span
+    }
+
+    pub(crate) fn fail_aborted(&self, entries: VecDeque<Entry<T, R, E>>) {
+        self.shared.aborted_items.fetch_add(entries.len() as u64, Ordering::SeqCst);
+        for Entry { sink, ticket, .. } in entries {
+            let outcome = Err(Failure::Aborted { batcher: Arc::clone(&self.shared.name) });
+            if let (Some(dedup), Some(ticket)) = (&self.dedup, ticket) {
+                dedup.settle(ticket, &outcome);
+            }
+            sink.publish(outcome);
+        }
+    }
+
+    /// A thread has nothing left to do; the last one closes the batcher.
+    fn lane_ended(&self) {
+        let shared = &self.shared;
+        let mut life = lock(&shared.life);
+        life.lanes -= 1;
+        if life.lanes > 0 {
+            return;
+        }
+        let (began_at, handed_before) = life.began.unwrap_or_default();
+        let aborted_items = shared.aborted_items.load(Ordering::SeqCst);
+        let report = CloseReport {
+            drained_items: self.queue.handed().saturating_sub(handed_before).saturating_sub(aborted_items),
+            batches: lock(&self.hand).fired,
+            panicked_items: shared.panicked_items.load(Ordering::SeqCst),
+            abandoned_items: shared.abandoned_items.load(Ordering::SeqCst),
+            aborted_items,
+            wall_time: shared.clock.now().saturating_sub(began_at),
+        };
+        shared.meter(|meter| meter.drained(report.wall_time));
+        let hooks = std::mem::take(&mut life.hooks);
+        let wakers = std::mem::take(&mut life.wakers);
+        life.report = Some(report.clone());
+        drop(life);
+        for hook in hooks {
+            hook(&report);
+        }
+        wakers.into_iter().for_each(std::task::Waker::wake);
+    }
+}
+
+impl<T, R, E> Node for Core<T, R, E>
+where
+    T: Send + 'static,
+    R: Send + 'static,
+    E: Send + 'static,
+{
+    fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    fn queued(&self) -> u64 {
+        self.queue.len()
+    }
+
+    fn seal_external(&self) {
+        self.queue.seal(Admission::InternalOnly);
+    }
+
+    fn set_eager(&self) {
+        self.queue.set_eager();
+    }
+
+    fn begin_close(self: Arc<Self>) -> Draining {
+        lock(&self.shared.life).began.get_or_insert((self.shared.clock.now(), self.queue.handed()));
+        self.queue.seal(Admission::Nobody);
+        if mutants::on("close_only_signals") {
+            lock(&self.shared.life).report.get_or_insert_default();
+        }
+        Draining::new(self)
+    }
+
+    fn on_closed(&self, hook: Hook) {
+        let mut life = lock(&self.shared.life);
+        match life.report.clone() {
+            None => life.hooks.push(hook),
+            Some(report) => {
+                drop(life);
+                hook(&report);
+            }
+        }
+    }
+}
