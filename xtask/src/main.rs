@@ -55,9 +55,10 @@ enum Task {
     Loom,
     /// Fuzz the harnesses under AddressSanitizer (needs a nightly toolchain)
     Fuzz(fuzz::Args),
-    /// Run the benchmarks of the `icecore-benches` package and print the table of what they measured
+    /// Measure, and print a table. `bench hot`, `bench batcher` and `bench utxo` run the tool of that part; anything else
+    /// goes to the benchmarks of the `icecore-benches` package
     Bench {
-        /// Arguments for the benchmarks, such as a part of a name
+        /// A part and arguments for its tool (--help lists them), or arguments for the benchmarks, such as a part of a name
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
@@ -114,8 +115,20 @@ fn forget_last_run(dir: &std::path::Path) -> std::io::Result<()> {
     Ok(())
 }
 
+/// The measuring tools that are programs of their own: a part, and what cargo runs for it.
+const BENCH_TOOLS: &[(&str, &[&str])] = &[
+    ("hot", &["--package", "icecore-hotchunk", "--example", "commit_chunk", "--"]),
+    ("batcher", &["--package", "icecore-batcher", "--example", "throughput", "--"]),
+    ("utxo", &["--package", "icecore-cli", "--bin", "icecore", "--", "utxo", "bench"]),
+];
+
 fn bench(args: &[String]) -> Result {
     tools::require(tools::BUILD)?;
+    if let Some((part, args)) = args.split_first()
+        && let Some((_, tool)) = BENCH_TOOLS.iter().find(|(name, _)| name == part)
+    {
+        return run(cargo().args(["run", "--release"]).args(*tool).args(args));
+    }
     // The table shows this run's figures only, wherever the programs themselves are built; saved baselines stay.
     let home = shell::root().join("target/criterion");
     forget_last_run(&home).map_err(|e| format!("{}: {e}", home.display()))?;
