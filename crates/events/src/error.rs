@@ -63,7 +63,7 @@ pub enum Error {
     /// A ledger is missing between two that were written.
     #[error("{} got ledger {found} where {expected} is next: ledgers are missing between", path.display())]
     Gap {
-        /// The events file being written.
+        /// The events file being written, or the hot chunk.
         path: PathBuf,
         /// The ledger that should have come.
         expected: LedgerSeq,
@@ -73,7 +73,7 @@ pub enum Error {
     /// A ledger came again, or out of order.
     #[error("{} got ledger {found} where {expected} is next: a repeat, or out of order", path.display())]
     Repeat {
-        /// The events file being written.
+        /// The events file being written, or the hot chunk.
         path: PathBuf,
         /// The ledger that should have come.
         expected: LedgerSeq,
@@ -91,7 +91,7 @@ pub enum Error {
         index: usize,
     },
     /// Event ids must be given in ascending order.
-    #[error("event id {id} for a term that has had {last} already")]
+    #[error("event id {id} comes after {last}: ids must ascend")]
     Descending {
         /// The highest id so far.
         last: u32,

@@ -12,14 +12,11 @@
 //!                     item rank = first 4 bytes of the key ‖ bitmap of event ids
 //! ```
 
-use std::{
-    ops::Range,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use icecore_ledger::{ChunkId, LedgerSeq};
 
-use crate::{Error, Position, Result, record::take};
+use crate::{Error, EventCounts, Position, Result, counts::total_with, record::take};
 
 /// The packfile format number of event records.
 pub const EVENTS_FORMAT: u32 = 0xFE1E_000C;
@@ -69,7 +66,7 @@ impl EventPaths {
 /// Which events belong to which ledger of a chunk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct LedgerCounts {
-    pub(crate) first: LedgerSeq,
+    first: LedgerSeq,
     /// Events up to and including the ledger; never decreasing.
     cumulative: Vec<u32>,
 }
@@ -79,69 +76,18 @@ impl LedgerCounts {
         LedgerCounts { first, cumulative: Vec::new() }
     }
 
-    /// How many ledgers there are.
-    pub(crate) fn ledgers(&self) -> u32 {
-        self.cumulative.len() as u32
-    }
-
-    /// How many events there are.
-    pub(crate) fn events(&self) -> u32 {
-        self.cumulative.last().copied().unwrap_or(0)
-    }
-
-    /// The last ledger; `None` when there is none.
-    pub(crate) fn last(&self) -> Option<LedgerSeq> {
-        self.first.0.checked_add(self.ledgers().checked_sub(1)?).map(LedgerSeq)
-    }
-
-    /// The sequence number that the next ledger must have; `None` when there is none left.
-    pub(crate) fn next(&self) -> Option<LedgerSeq> {
-        self.first.0.checked_add(self.ledgers()).map(LedgerSeq)
-    }
-
     /// Adds the next ledger.
     pub(crate) fn push(&mut self, events: usize) -> Result<()> {
-        if self.ledgers() == u32::MAX {
-            return Err(Error::TooLarge { what: "the ledgers of a chunk", size: 1 << 32 });
-        }
-        let total = u64::from(self.events()).saturating_add(events as u64);
-        // 2^32-1 events have the ids 0 to 2^32-2.
-        let total = u32::try_from(total)
-            .map_err(|_| Error::TooLarge { what: "the events of a chunk", size: total })?;
+        let total = total_with(self, events)?;
         self.cumulative.push(total);
         Ok(())
-    }
-
-    /// The ids of a ledger's events; `None` for a ledger that is not there.
-    pub(crate) fn ids_of(&self, seq: LedgerSeq) -> Option<Range<u32>> {
-        let index = usize::try_from(seq.0.checked_sub(self.first.0)?).ok()?;
-        let end = *self.cumulative.get(index)?;
-        let start = index.checked_sub(1).and_then(|before| self.cumulative.get(before));
-        Some(start.copied().unwrap_or(0)..end)
-    }
-
-    /// The id of the first event of a ledger or a later one, for any ledger.
-    pub(crate) fn ids_from(&self, seq: LedgerSeq) -> u32 {
-        if seq < self.first { 0 } else { self.ids_of(seq).map_or(self.events(), |ids| ids.start) }
-    }
-
-    /// The id after the last event of a ledger or an earlier one, for any ledger.
-    pub(crate) fn ids_through(&self, seq: LedgerSeq) -> u32 {
-        if seq < self.first { 0 } else { self.ids_of(seq).map_or(self.events(), |ids| ids.end) }
-    }
-
-    /// The ledger of an event; `None` for an event that is not there.
-    pub(crate) fn ledger_of(&self, id: u32) -> Option<LedgerSeq> {
-        let index = self.cumulative.partition_point(|&end| end <= id);
-        let seq = self.first.0.checked_add(u32::try_from(index).ok()?)?;
-        (index < self.cumulative.len()).then_some(LedgerSeq(seq))
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(9 + 4 * self.cumulative.len());
         bytes.push(VERSION);
         bytes.extend_from_slice(&self.first.0.to_be_bytes());
-        bytes.extend_from_slice(&self.ledgers().to_be_bytes());
+        bytes.extend_from_slice(&self.ledger_count().to_be_bytes());
         self.cumulative.iter().for_each(|count| bytes.extend_from_slice(&count.to_be_bytes()));
         bytes
     }
@@ -172,10 +118,24 @@ impl LedgerCounts {
         if !counts.cumulative.is_sorted() {
             return corrupt("its ledgers' cumulative event counts decrease".into());
         }
-        if counts.events() != items {
-            return corrupt(format!("its ledgers have {} events, it holds {items}", counts.events()));
+        if counts.event_count() != items {
+            return corrupt(format!("its ledgers have {} events, it holds {items}", counts.event_count()));
         }
         Ok(counts)
+    }
+}
+
+impl EventCounts for LedgerCounts {
+    fn first(&self) -> LedgerSeq {
+        self.first
+    }
+
+    fn ledger_count(&self) -> u32 {
+        self.cumulative.len() as u32
+    }
+
+    fn end(&self, index: u32) -> Option<u32> {
+        self.cumulative.get(index as usize).copied()
     }
 }
 
@@ -259,7 +219,7 @@ mod tests {
                 owners.extend(std::iter::repeat_n(seq, events));
                 prop_assert_eq!(counts.ids_of(seq), Some(start..owners.len() as u32));
             }
-            prop_assert_eq!(counts.events() as usize, owners.len());
+            prop_assert_eq!(counts.event_count() as usize, owners.len());
             for id in 0..owners.len() + 2 {
                 prop_assert_eq!(counts.ledger_of(id as u32), owners.get(id).copied());
             }

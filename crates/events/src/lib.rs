@@ -58,25 +58,33 @@
 //! ```
 
 mod bitmap;
+mod counts;
 mod error;
 mod filter;
 mod format;
 #[cfg(any(test, feature = "fuzz"))]
 pub mod fuzz;
+mod hot;
+mod keyhash;
 mod query;
 mod reader;
 mod record;
+mod sync;
 mod term;
 mod terms;
 mod verify;
 mod writer;
 
 pub use bitmap::{TermIds, decode_bitmap};
+pub use counts::EventCounts;
 pub use error::{Error, Result};
 pub use filter::{Filter, Order, Position, Query};
 pub use format::{EVENTS_FORMAT, EventPaths, INDEX_FORMAT, ITEMS_PER_RECORD};
+pub use hot::{HotIndex, HotIndexLoader, HotIndexWriter, HotView};
+pub use query::{EventStore, Visit, search};
 pub use reader::ChunkEvents;
 pub use record::{EventRecord, RECORD_HEADER_BYTES};
 pub use term::{TermHasher, TermKey};
 pub use terms::TermSet;
+pub use roaring::RoaringBitmap;
 pub use writer::{ChunkEventsWriter, IndexSummary, Options, Progress, Summary, write_index};

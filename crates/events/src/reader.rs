@@ -8,14 +8,16 @@ use std::{
 };
 
 use icecore_diskio::{Disk, ReadAt};
-use icecore_ledger::{LedgerRange, LedgerSeq};
+use icecore_ledger::{Decoder, LedgerRange, LedgerSeq};
 use icecore_packfile as packfile;
 use icecore_streamhash as streamhash;
 use roaring::RoaringBitmap;
 
 use crate::{
-    Error, EventPaths, EventRecord, Result, TermKey, decode_bitmap,
+    Error, EventCounts, EventPaths, EventRecord, EventStore, Query, Result, TermKey, decode_bitmap,
     format::{EVENTS_FORMAT, INDEX_FORMAT, ITEMS_PER_RECORD, LedgerCounts},
+    query::{Visit, search},
+    record::missing,
     term::PREFIX_BYTES,
 };
 
@@ -87,7 +89,7 @@ impl ChunkEvents {
     /// Where the events file could not be opened, is of another format, or its app data contradicts it; so for all
     /// methods.
     pub fn event_count(&self) -> Result<u32> {
-        Ok(self.counts()?.events())
+        Ok(self.ledger_counts()?.event_count())
     }
 
     /// How many terms the chunk's events have.
@@ -103,8 +105,8 @@ impl ChunkEvents {
     /// # Errors
     /// As of [`event_count`](ChunkEvents::event_count).
     pub fn ledgers(&self) -> Result<Option<LedgerRange>> {
-        let counts = self.counts()?;
-        Ok(counts.last().map(|last| LedgerRange { first: counts.first, last }))
+        let counts = self.ledger_counts()?;
+        Ok(counts.last().map(|last| LedgerRange { first: counts.first(), last }))
     }
 
     /// The ledger of an event.
@@ -112,8 +114,8 @@ impl ChunkEvents {
     /// # Errors
     /// [`Error::NoEvent`].
     pub fn ledger_of(&self, id: u32) -> Result<LedgerSeq> {
-        let counts = self.counts()?;
-        let missing = || Error::NoEvent { path: self.paths.events.clone(), id, events: counts.events() };
+        let counts = self.ledger_counts()?;
+        let missing = || Error::NoEvent { path: self.paths.events.clone(), id, events: counts.event_count() };
         counts.ledger_of(id).ok_or_else(missing)
     }
 
@@ -122,8 +124,8 @@ impl ChunkEvents {
     /// # Errors
     /// [`Error::NoLedger`].
     pub fn ids_of(&self, seq: LedgerSeq) -> Result<Range<u32>> {
-        let counts = self.counts()?;
-        let (first, ledgers) = (counts.first, counts.ledgers());
+        let counts = self.ledger_counts()?;
+        let (first, ledgers) = (counts.first(), counts.ledger_count());
         let missing = || Error::NoLedger { path: self.paths.events.clone(), seq, first, ledgers };
         counts.ids_of(seq).ok_or_else(missing)
     }
@@ -134,7 +136,8 @@ impl ChunkEvents {
     /// [`Error::NoEvent`]; damage and I/O errors.
     pub fn event(&self, id: u32) -> Result<EventRecord> {
         let ledger = self.ledger_of(id)?;
-        Ok(self.record(id, ledger, &self.pack.read_item(id)?)?.into_owned())
+        let item = self.pack.read_item(id)?;
+        Ok(EventRecord::decode_at(&self.paths.events, id, ledger, &item)?.into_owned())
     }
 
     /// Reads the events of a ledger, in order.
@@ -162,8 +165,8 @@ impl ChunkEvents {
         let mut items = self.pack.read_range(ids.start, ids.end - ids.start)?;
         for id in ids {
             let ledger = self.ledger_of(id)?;
-            let Some(item) = items.next_item()? else { return Err(self.damaged(id, "it is missing")) };
-            visit(id, self.record(id, ledger, item)?)?;
+            let Some(item) = items.next_item()? else { return Err(missing(&self.paths.events, id)) };
+            visit(id, EventRecord::decode_at(&self.paths.events, id, ledger, item)?)?;
         }
         Ok(())
     }
@@ -181,6 +184,14 @@ impl ChunkEvents {
             (prefix, bitmap) if prefix == key.prefix() => Ok(Some(self.decode_ids(rank, bitmap)?)),
             _ => Ok(None),
         }
+    }
+
+    /// The events of this chunk that a query finds, as of [`search`].
+    ///
+    /// # Errors
+    /// Damage and I/O errors; [`Error::Body`] for an event that the decoder refuses.
+    pub fn query(&self, query: &Query, decoder: &dyn Decoder) -> Result<Vec<EventRecord>> {
+        search(self, query, decoder)
     }
 
     /// The two parts of an item of the index.
@@ -204,27 +215,7 @@ impl ChunkEvents {
         }
     }
 
-    /// Decodes an item of the events file and checks that it is where it belongs.
-    pub(crate) fn record<'a>(
-        &self,
-        id: u32,
-        ledger: LedgerSeq,
-        item: &'a [u8],
-    ) -> Result<EventRecord<&'a [u8]>> {
-        let record = EventRecord::decode(item).map_err(|e| self.damaged(id, e))?;
-        if record.ledger != ledger {
-            return Err(
-                self.damaged(id, format!("it says ledger {}, the counts say {ledger}", record.ledger))
-            );
-        }
-        Ok(record)
-    }
-
-    pub(crate) fn damaged(&self, id: u32, what: impl std::fmt::Display) -> Error {
-        Error::corrupt(&self.paths.events, format!("event {id}: {what}"))
-    }
-
-    pub(crate) fn counts(&self) -> Result<&LedgerCounts> {
+    pub(crate) fn ledger_counts(&self) -> Result<&LedgerCounts> {
         get_or_try(&self.counts, || {
             let path = &self.paths.events;
             check_info(path, self.pack.info()?, EVENTS_FORMAT)?;
@@ -244,6 +235,30 @@ impl ChunkEvents {
             }
             Ok(index)
         })
+    }
+}
+
+impl EventStore for ChunkEvents {
+    type Error = Error;
+
+    fn path(&self) -> &Path {
+        &self.paths.events
+    }
+
+    fn counts(&self) -> Result<&dyn EventCounts> {
+        Ok(self.ledger_counts()?)
+    }
+
+    fn term_ids(&self, key: &TermKey, within: Range<u32>) -> Result<RoaringBitmap> {
+        let mut ids = self.term(key)?.unwrap_or_default();
+        ids.remove_range(..within.start);
+        ids.remove_range(within.end..);
+        Ok(ids)
+    }
+
+    fn read(&self, ids: &[u32], visit: &mut Visit<'_, Error>) -> Result<()> {
+        let items = self.pack.read_items(ids, 1)?;
+        ids.iter().zip(items).try_for_each(|(&id, item)| visit(id, &item))
     }
 }
 

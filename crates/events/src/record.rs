@@ -13,6 +13,8 @@
 //! 61     …   body, to the record's end exactly
 //! ```
 
+use std::{fmt::Display, path::Path};
+
 use icecore_ledger::{Event, LedgerSeq, TxHash};
 
 use crate::{Error, Position, Result};
@@ -104,6 +106,20 @@ impl<'a> EventRecord<&'a [u8]> {
         Ok(EventRecord { body: rest, ..record })
     }
 
+    /// Reads the record of an event of a chunk, and checks that it is of the ledger that the chunk's counts say. `path`
+    /// is for messages.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`].
+    pub fn decode_at(path: &Path, id: u32, ledger: LedgerSeq, bytes: &'a [u8]) -> Result<Self> {
+        let record = Self::decode(bytes).map_err(|e| damaged(path, id, e))?;
+        if record.ledger != ledger {
+            let what = format!("it says ledger {}, the counts say {ledger}", record.ledger);
+            return Err(damaged(path, id, what));
+        }
+        Ok(record)
+    }
+
     fn parse(rest: &mut &'a [u8]) -> Option<(u8, u32, Self)> {
         let [version] = *take(rest)?;
         let tx_hash = TxHash(*take(rest)?);
@@ -120,6 +136,15 @@ impl<'a> EventRecord<&'a [u8]> {
             EventRecord { ledger, closed_at, tx_hash, tx_index, op_index, event_index, body },
         ))
     }
+}
+
+pub(crate) fn damaged(path: &Path, id: u32, what: impl Display) -> Error {
+    Error::corrupt(path, format!("event {id}: {what}"))
+}
+
+/// An event that is counted, but not there.
+pub(crate) fn missing(path: &Path, id: u32) -> Error {
+    damaged(path, id, "it is missing")
 }
 
 /// Takes the next `N` bytes off the front.

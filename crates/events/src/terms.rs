@@ -7,12 +7,9 @@
 //!
 //! Most terms have one event, so a single id needs nothing but its slot.
 
-use std::{
-    collections::HashMap,
-    hash::{BuildHasher, Hasher, RandomState},
-};
+use std::collections::HashMap;
 
-use crate::{Error, Result, TermIds, TermKey, bitmap::serialize_one};
+use crate::{Error, Result, TermIds, TermKey, bitmap::serialize_one, keyhash::UniformKeys};
 
 /// The terms of a chunk, each with the ids of its events.
 #[derive(Debug, Default)]
@@ -90,49 +87,6 @@ impl TermSet {
         let table = self.slots.capacity() * 8 / 7 * (size_of::<(TermKey, Slot)>() + 1);
         let many = self.many.capacity() * size_of::<TermIds>();
         table + many + self.many.iter().map(TermIds::heap_bytes).sum::<usize>()
-    }
-}
-
-/// Hashes keys that are uniform already: one multiplication with a secret of this table, because whoever chooses the
-/// values of terms could otherwise make many keys meet in one bucket.
-#[derive(Clone, Debug)]
-struct UniformKeys {
-    secret: u64,
-}
-
-impl Default for UniformKeys {
-    fn default() -> Self {
-        UniformKeys { secret: RandomState::new().hash_one(0u8) }
-    }
-}
-
-impl BuildHasher for UniformKeys {
-    type Hasher = UniformHasher;
-
-    fn build_hasher(&self) -> UniformHasher {
-        UniformHasher { state: self.secret }
-    }
-}
-
-struct UniformHasher {
-    state: u64,
-}
-
-impl Hasher for UniformHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        for word in bytes.chunks(8) {
-            let mut padded = [0; 8];
-            padded[..word.len()].copy_from_slice(word);
-            let product = u128::from(self.state ^ u64::from_le_bytes(padded)) * 0x9E37_79B9_7F4A_7C15;
-            self.state = (product >> 64) as u64 ^ product as u64;
-        }
-    }
-
-    /// The length of a key says nothing.
-    fn write_usize(&mut self, _: usize) {}
-
-    fn finish(&self) -> u64 {
-        self.state
     }
 }
 

@@ -7,6 +7,8 @@ use icecore_ledger::Decoder;
 
 use crate::{
     ChunkEvents, Error, IndexSummary, Options, Position, Result, TermHasher, TermIds, TermSet,
+    query::stored_fields,
+    record::damaged,
     writer::{SealedFiles, write_index},
 };
 
@@ -25,7 +27,7 @@ impl ChunkEvents {
         self.each_event(0..events, |id, record| {
             let position = record.position();
             if last.is_some_and(|last| position <= last) {
-                return Err(self.damaged(id, "it does not come after the event before it"));
+                return Err(damaged(&self.paths.events, id, "it does not come after the event before it"));
             }
             last = Some(position);
             Ok(())
@@ -81,7 +83,7 @@ impl ChunkEvents {
     ) -> Result<IndexSummary> {
         let (mut terms, mut hasher) = (TermSet::new(), TermHasher::default());
         self.each_event(0..self.event_count()?, |id, record| {
-            let fields = self.fields(id, record.body, decoder)?;
+            let fields = stored_fields(&self.paths.events, id, record.body, decoder)?;
             hasher.keys(&fields).try_for_each(|key| terms.add(key, id))
         })?;
         write_index(disk, hash_path, pack_path, &terms, options)

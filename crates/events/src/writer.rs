@@ -24,7 +24,8 @@ use icecore_packfile as packfile;
 use icecore_streamhash as streamhash;
 
 use crate::{
-    Error, EventPaths, EventRecord, Result, TermHasher, TermKey, TermSet,
+    Error, EventCounts as _, EventPaths, EventRecord, Result, TermHasher, TermKey, TermSet,
+    counts::check_next,
     format::{EVENTS_FORMAT, INDEX_FORMAT, ITEMS_PER_RECORD, LedgerCounts, check_ascending},
 };
 
@@ -148,25 +149,15 @@ impl ChunkEventsWriter {
     /// those of the disk stick.
     pub fn push_ledger(&mut self, seq: LedgerSeq, closed_at: i64, events: &[Event<'_>]) -> Result<()> {
         self.check()?;
-        let path = || self.paths.events.clone();
-        match self.counts.next() {
-            None => return Err(Error::TooLarge { what: "the ledgers of a history", size: 1 << 32 }),
-            Some(expected) if seq > expected => {
-                return Err(Error::Gap { path: path(), expected, found: seq });
-            }
-            Some(expected) if seq < expected => {
-                return Err(Error::Repeat { path: path(), expected, found: seq });
-            }
-            Some(_) => {}
-        }
+        check_next(&self.paths.events, &self.counts, seq)?;
         check_ascending(seq, events.iter().map(|event| EventRecord::of(seq, closed_at, event).position()))?;
         self.append(seq, closed_at, events).inspect_err(|e| self.failed = Some(e.clone()))
     }
 
     fn append(&mut self, seq: LedgerSeq, closed_at: i64, events: &[Event<'_>]) -> Result<()> {
-        let first_id = self.counts.events();
+        let first_id = self.counts.event_count();
         self.counts.push(events.len())?;
-        for (id, event) in (first_id..self.counts.events()).zip(events) {
+        for (id, event) in (first_id..self.counts.event_count()).zip(events) {
             self.record.clear();
             EventRecord::of(seq, closed_at, event).encode(&mut self.record)?;
             self.pack.append(&self.record)?;
@@ -180,8 +171,8 @@ impl ChunkEventsWriter {
     /// How many ledgers and events there are so far, and the memory that their terms hold.
     pub fn progress(&self) -> Progress {
         Progress {
-            ledgers: self.counts.ledgers(),
-            events: self.counts.events(),
+            ledgers: self.counts.ledger_count(),
+            events: self.counts.event_count(),
             terms: self.terms.len(),
             terms_heap_bytes: self.terms.heap_bytes(),
         }
@@ -204,7 +195,7 @@ impl ChunkEventsWriter {
             self.options,
         )?;
         sealed.keep();
-        let (ledgers, events_bytes) = (self.counts.ledgers(), events.file_bytes);
+        let (ledgers, events_bytes) = (self.counts.ledger_count(), events.file_bytes);
         Ok(Summary { ledgers, events: events.item_count, events_bytes, index })
     }
 
