@@ -84,7 +84,7 @@ pub use hot::{HotIndex, HotIndexLoader, HotIndexWriter, HotView};
 pub use query::{EventStore, Visit, search};
 pub use reader::ChunkEvents;
 pub use record::{EventRecord, RECORD_HEADER_BYTES};
+pub use roaring::RoaringBitmap;
 pub use term::{TermHasher, TermKey};
 pub use terms::TermSet;
-pub use roaring::RoaringBitmap;
 pub use writer::{ChunkEventsWriter, IndexSummary, Options, Progress, Summary, write_index};

@@ -31,8 +31,8 @@ use std::{
 use icecore_ledger::LedgerSeq;
 use roaring::RoaringBitmap;
 
-use self::{chains::Chains, table::Table, words::Words};
 pub use self::writer::{HotIndexLoader, HotIndexWriter};
+use self::{chains::Chains, table::Table, words::Words};
 use crate::{
     EventCounts, TermKey,
     sync::{ArcSwap, AtomicU32},

@@ -124,7 +124,9 @@ impl HotIndexWriter {
     /// Builds what is left anew, so that for that long the memory of both is held. Readers go on meanwhile.
     pub fn trim(&mut self, last: LedgerSeq) {
         let all = self.index.view();
-        let Some(first_gone) = last.0.checked_add(1).map(|seq| LedgerSeq(seq).max(all.first())) else { return };
+        let Some(first_gone) = last.0.checked_add(1).map(|seq| LedgerSeq(seq).max(all.first())) else {
+            return;
+        };
         let Some(gone) = all.ids_of(first_gone) else { return };
         let kept = HotView { ledgers: first_gone.0 - all.first().0, ..all.clone() };
         let mut builder = Builder::new(all.first(), self.builder.table.hasher().clone());
