@@ -1,0 +1,33 @@
+//! A notice for programs built with `panic = "abort"`: there is no run-time query, so the build's setting is compiled in.
+
+use std::sync::Once;
+
+use crate::mutants;
+
+/// Says, once per process and only in a build that aborts on panic, what such a build gives up.
+pub(crate) fn notice_once() {
+    // The one global of this crate: the notice is about the process.
+    static GIVEN: Once = Once::new();
+    notice(cfg!(panic = "abort"), &GIVEN);
+}
+
+fn notice(aborts: bool, given: &Once) {
+    if aborts && mutants::on("notice_every_time") {
+        return tell();
+    }
+    if aborts || mutants::on("notice_in_every_build") {
+        given.call_once(tell);
+    }
+}
+
+fn tell() {
+    tracing::warn!(
+        "panics abort this process: a panicking worker ends it, and no guard, gate or report is honoured"
+    );
+}
+
+/// The decision itself, for the acceptance test: a test binary is always built to unwind.
+#[cfg(test)]
+pub(crate) fn notice_for_test(aborts: bool, given: &Once) {
+    notice(aborts, given);
+}
