@@ -57,7 +57,7 @@ where
 
     /// Batches begun and not ended.
     pub fn in_flight(&self) -> usize {
-        self.core.shared.in_flight.load(Ordering::SeqCst)
+        self.core.queue.in_flight()
     }
 
     /// Fires what is queued, without waiting for it.

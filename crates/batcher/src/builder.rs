@@ -8,7 +8,8 @@ use std::{
 };
 
 use crate::{
-    Batch, BatchCtx, Batcher, BuildError, Clock, Dedup, Meter, Metrics, SystemClock, TriggerMode,
+    Batch, BatchCtx, Batcher, BuildError, Clock, Dedup, Meter, Metrics, SharedSlots, SystemClock,
+    TriggerMode,
     dedup::Admit,
     node::Shared,
     queue::{Hand, Queue, Rules},
@@ -74,6 +75,7 @@ pub struct Builder<T, R = (), E = std::convert::Infallible> {
     metrics: Option<Box<dyn Metrics>>,
     dedup: Option<MakeTable<T, R, E>>,
     spans: bool,
+    pub(crate) slots: Option<SharedSlots>,
 }
 
 impl<T, R, E> Default for Builder<T, R, E> {
@@ -90,6 +92,7 @@ impl<T, R, E> Default for Builder<T, R, E> {
             metrics: None,
             dedup: None,
             spans: false,
+            slots: None,
         }
     }
 }
@@ -137,6 +140,12 @@ where
         self
     }
 
+    /// Slots to be shared with other batchers, besides the limit of the dispatch.
+    pub fn slots(mut self, slots: &SharedSlots) -> Self {
+        self.slots = Some(slots.clone());
+        self
+    }
+
     /// What happens when the batcher is dropped without a close.
     pub fn on_drop(mut self, on_drop: OnDrop) -> Self {
         self.on_drop = on_drop;
@@ -179,7 +188,7 @@ where
     where
         F: Fn(Batch<T, R, E>, &BatchCtx) + Send + Sync + 'static,
     {
-        self.start_function(Arc::new(move |batch, ctx| function(batch, &ctx)))
+        self.start_function(Arc::new(function))
     }
 
     /// Starts a batcher with an async batch function, driven by the batcher's own threads: it may await anything that
@@ -208,7 +217,6 @@ where
             name: self.name.as_str().into(),
             clock: Arc::clone(&self.clock),
             meter,
-            in_flight: AtomicUsize::new(0),
             children: AtomicUsize::new(0),
             panicked_items: AtomicU64::new(0),
             abandoned_items: AtomicU64::new(0),
@@ -231,6 +239,7 @@ where
             max_lanes,
             background: self.dispatch != Dispatch::Foreground,
             spans: self.spans,
+            slots: self.slots,
             idle: AtomicUsize::new(0),
         });
         core.start_lane(&function)
@@ -246,6 +255,9 @@ where
         let capacity = self.queue_capacity.unwrap_or(self.size.saturating_mul(64));
         if self.dispatch == (Dispatch::Background { max_in_flight: 0 }) {
             return Err(zero("max_in_flight"));
+        }
+        if self.slots.as_ref().is_some_and(|slots| slots.count() == 0) {
+            return Err(zero("slots"));
         }
         match (self.size, capacity, self.mode) {
             (0, _, _) => Err(zero("size")),

@@ -91,7 +91,7 @@ impl Draining {
         shared.meter(|meter| meter.drain_unconfirmed());
         Err(CloseError::NotConfirmed(DrainNotConfirmed {
             queued: self.node.queued(),
-            in_flight: shared.in_flight.load(Ordering::SeqCst),
+            in_flight: self.node.in_flight(),
             children: shared.children.load(Ordering::SeqCst),
             handle: self.clone(),
         }))

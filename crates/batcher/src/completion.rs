@@ -124,8 +124,8 @@ pub(crate) struct Group<R, E> {
 }
 
 impl<R, E> Group<R, E> {
-    fn publish(&self, index: usize, outcome: Outcome<R, E>) {
-        *lock(&self.slots[index]) = Some(outcome);
+    fn publish(&self, index: u32, outcome: Outcome<R, E>) {
+        *lock(&self.slots[index as usize]) = Some(outcome);
         if self.remaining.fetch_sub(1, Ordering::AcqRel) == 1
             && let Some(waker) = lock(&self.waker).take()
         {
@@ -147,7 +147,10 @@ pub struct CompletionSet<R, E = std::convert::Infallible> {
 }
 
 impl<R, E> CompletionSet<R, E> {
+    /// # Panics
+    /// More than four thousand million items: their entries alone would fill any memory.
     pub(crate) fn new(len: usize) -> (Self, impl Iterator<Item = Sink<R, E>>) {
+        assert!(u32::try_from(len).is_ok(), "a group of {len} items");
         let group = Arc::new(Group {
             slots: (0..len).map(|_| Mutex::new(None)).collect(),
             remaining: AtomicUsize::new(len),
@@ -155,7 +158,7 @@ impl<R, E> CompletionSet<R, E> {
             watched: AtomicBool::new(true),
         });
         let sinks = Arc::clone(&group);
-        (Self { group }, (0..len).map(move |index| Sink::Of(Arc::clone(&sinks), index)))
+        (Self { group }, (0..=u32::MAX).take(len).map(move |index| Sink::Of(Arc::clone(&sinks), index)))
     }
 
     /// How many items the group has.
@@ -232,7 +235,7 @@ pub(crate) enum Sink<R, E> {
     /// Nobody asked for a result.
     Detached,
     One(Arc<Slot<R, E>>),
-    Of(Arc<Group<R, E>>, usize),
+    Of(Arc<Group<R, E>>, u32),
 }
 
 impl<R, E> Sink<R, E> {

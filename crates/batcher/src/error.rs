@@ -4,6 +4,9 @@ use std::{fmt, io, sync::Arc};
 
 use crate::Draining;
 
+/// What a caller's own function may fail with.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
 /// Why a batcher cannot be built.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -11,13 +11,14 @@ use std::{
 };
 
 use crate::{
+    BatchCtx,
     batch::Scope,
     mutants,
     node::{Shared, enter},
     queue::Running,
     sync::{
         Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, Ordering, fence},
         block_on, lock, thread,
     },
 };
@@ -37,6 +38,36 @@ struct Child {
     scope: Arc<dyn Scope>,
     work: Work,
     ready: Arc<Ready>,
+}
+
+impl Child {
+    fn is_ready(&self) -> bool {
+        self.ready.ready.load(Ordering::SeqCst)
+    }
+}
+
+/// What a slot keeps from batch to batch.
+pub(crate) struct Desk<S> {
+    pub(crate) books: Arc<S>,
+    pub(crate) ctx: BatchCtx,
+}
+
+impl<S: Scope + 'static> Desk<S> {
+    pub(crate) fn new(lane: &Arc<Lane>, books: S) -> Self {
+        let books = Arc::new(books);
+        let ctx = BatchCtx::new(Arc::clone(lane), Arc::clone(&books) as _);
+        Self { books, ctx }
+    }
+}
+
+impl<S> Desk<S> {
+    /// True when nobody else refers to the books: the batch has ended.
+    fn is_alone(&self) -> bool {
+        let alone = Arc::strong_count(&self.books) == 2;
+        // Pairs with the release of the last reference given up elsewhere.
+        fence(Ordering::Acquire);
+        alone
+    }
 }
 
 /// Wakes the slot's thread for one child.
@@ -83,45 +114,50 @@ impl Lane {
         self.thread.unpark();
     }
 
-    /// Runs one batch to its end. `books` are the batch's, of which `call` holds another reference.
-    pub(crate) fn run<S: Scope + 'static>(&self, books: Arc<S>, call: impl FnOnce()) {
-        self.ended.store(false, Ordering::SeqCst);
+    /// Runs one batch to its end. Gives the desk back if it can serve the next one.
+    pub(crate) fn run<S: Scope + 'static>(
+        &self,
+        desk: Desk<S>,
+        call: impl FnOnce(&Desk<S>),
+    ) -> Option<Desk<S>> {
         {
             let _node = enter(&self.shared);
-            let panicked = self.guarded(call);
-            books.settle(panicked.as_ref());
+            let panicked = self.guarded(|| call(&desk));
+            desk.books.settle(panicked.as_ref());
         }
+        if desk.is_alone() || mutants::on("untracked_children") {
+            return Some(desk);
+        }
+        self.ended.store(false, Ordering::SeqCst);
         let mut children = Vec::new();
-        let mut books = Some(books);
-        loop {
+        let mut desk = Some(desk);
+        while !self.ended.load(Ordering::SeqCst) {
             children.append(&mut lock(&self.spawned));
-            if !children.is_empty() {
+            if children.is_empty()
+                && let Some(desk) = desk.take()
+            {
+                if desk.is_alone() {
+                    return Some(desk);
+                }
+                self.leave(desk);
+                continue;
+            }
+            {
                 let _node = enter(&self.shared);
                 children.retain_mut(|child| !self.advance(child));
-            } else if let Some(books) = books.take() {
-                self.release(books);
-            } else if self.ended.load(Ordering::SeqCst) || mutants::on("untracked_children") {
-                return;
             }
-            let idle = !children.iter().any(|child| child.ready.ready.load(Ordering::SeqCst));
-            if idle && (books.is_none() || !children.is_empty()) && !self.ended.load(Ordering::SeqCst) {
+            if !children.iter().any(Child::is_ready) && (desk.is_none() || !children.is_empty()) {
                 thread::park();
             }
         }
+        None
     }
 
-    /// Lets go of the thread's own reference; items still held elsewhere are waited for, but were to be in a child.
-    fn release<S: Scope + 'static>(&self, books: Arc<S>) {
-        let inside = Arc::strong_count(&books) == 1;
-        if !inside {
-            tracing::error!(
-                batcher = &*self.shared.name,
-                "items left their batch function outside of BatchCtx::spawn"
-            );
-            self.guarded(|| {
-                debug_assert!(inside, "items left their batch function outside of BatchCtx::spawn")
-            });
-        }
+    /// Lets go of the books; items still held elsewhere are waited for, but were to be in a child.
+    fn leave<S: Scope>(&self, desk: Desk<S>) {
+        let message = "items left their batch function outside of BatchCtx::spawn";
+        tracing::error!(batcher = &*self.shared.name, "{message}");
+        self.guarded(|| debug_assert!(desk.is_alone(), "{message}"));
     }
 
     /// Polls a child if it asked for it; true once it has ended.

@@ -18,7 +18,6 @@ pub(crate) struct Shared {
     pub(crate) name: Arc<str>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) meter: Option<Arc<dyn Meter>>,
-    pub(crate) in_flight: AtomicUsize,
     pub(crate) children: AtomicUsize,
     pub(crate) panicked_items: AtomicU64,
     pub(crate) abandoned_items: AtomicU64,
@@ -101,6 +100,8 @@ pub(crate) trait Node: Send + Sync {
     fn shared(&self) -> &Arc<Shared>;
     /// Items accepted and not yet handed to the batch function.
     fn queued(&self) -> u64;
+    /// Batches begun and not ended.
+    fn in_flight(&self) -> usize;
     /// Ends submissions from outside; those over declared edges go on.
     #[allow(dead_code)]
     fn seal_external(&self);

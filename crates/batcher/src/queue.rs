@@ -13,7 +13,7 @@ use crate::{
     mutants,
     sync::{
         Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering, fence},
         lock, register, thread,
     },
     trigger::{Decision, Situation},
@@ -107,10 +107,12 @@ pub(crate) struct Queue<X> {
     state: Mutex<State<X>>,
     /// Someone wants the leader to look at the state before the next batch.
     urgent: AtomicBool,
-    /// Items accepted so far; changed under the lock.
+    /// Items accepted so far; written under the lock.
     accepted: AtomicU64,
-    /// Items that left for the batch function; changed by the leader.
+    /// Items that left for the batch function; written by the leader.
     handed: AtomicU64,
+    /// Items that an abort took.
+    dropped: AtomicU64,
     running: Mutex<Vec<Running>>,
 }
 
@@ -136,6 +138,7 @@ impl<X> Queue<X> {
             urgent: AtomicBool::new(false),
             accepted: AtomicU64::new(0),
             handed: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
             running: Mutex::new(Vec::new()),
         }
     }
@@ -149,13 +152,23 @@ impl<X> Queue<X> {
 
     /// Items accepted and not yet handed to the batch function.
     pub(crate) fn len(&self) -> u64 {
-        let handed = self.handed.load(Ordering::SeqCst);
-        self.accepted.load(Ordering::SeqCst).saturating_sub(handed)
+        let gone = self.gone();
+        self.accepted.load(Ordering::SeqCst).saturating_sub(gone)
     }
 
-    /// Items that left the queue.
+    /// Batches cut and not ended.
+    pub(crate) fn in_flight(&self) -> usize {
+        lock(&self.running).iter().filter(|slot| slot.load(Ordering::SeqCst) != IDLE).count()
+    }
+
+    /// Items that left for the batch function.
     pub(crate) fn handed(&self) -> u64 {
         self.handed.load(Ordering::SeqCst)
+    }
+
+    /// Items that left the queue either way.
+    fn gone(&self) -> u64 {
+        self.dropped.load(Ordering::SeqCst) + self.handed()
     }
 
     /// Accepts what `fill` appends, if the class is admitted and there is any room; otherwise `fill` is not called.
@@ -186,7 +199,8 @@ impl<X> Queue<X> {
         if before == 0 && added > 0 && self.rules.size > 1 && self.rules.mode.is_timed() {
             state.first_at = Some(self.clock.now());
         }
-        self.accepted.fetch_add(added as u64, Ordering::SeqCst);
+        let accepted = self.accepted.load(Ordering::Relaxed) + added as u64;
+        self.accepted.store(accepted, Ordering::Release);
         let leader = if state.items.len() >= state.wake_at { state.take_leader() } else { None };
         drop(state);
         if let Some(leader) = leader {
@@ -248,27 +262,29 @@ impl<X> Queue<X> {
             state.admission = Admission::Nobody;
             state.aborted = true;
             let items = std::mem::take(&mut state.items);
-            self.handed.fetch_add(items.len() as u64, Ordering::SeqCst);
+            self.dropped.fetch_add(items.len() as u64, Ordering::SeqCst);
             items
         })
     }
 
     /// Counts items that were taken from a hand to be failed.
     pub(crate) fn note_dropped(&self, items: usize) {
-        self.handed.fetch_add(items as u64, Ordering::SeqCst);
+        self.dropped.fetch_add(items as u64, Ordering::SeqCst);
         self.progress();
     }
 
-    /// Resolves the barriers that are reached. Called whenever batches begin or end while someone waits.
+    /// Resolves the barriers that are reached. Called whenever batches begin or end: either this sees that someone waits,
+    /// or whoever begins to wait sees what was done before.
     pub(crate) fn progress(&self) {
+        fence(Ordering::SeqCst);
         if !self.urgent.load(Ordering::SeqCst) {
             return;
         }
         let mut state = lock(&self.state);
-        let handed = self.handed.load(Ordering::SeqCst);
+        let gone = self.gone();
         let oldest = lock(&self.running).iter().map(|slot| slot.load(Ordering::SeqCst)).min().unwrap_or(IDLE);
         let reached =
-            |barrier: &mut Barrier| barrier.target <= handed && (!barrier.ended || barrier.target <= oldest);
+            |barrier: &mut Barrier| barrier.target <= gone && (!barrier.ended || barrier.target <= oldest);
         let reached: Vec<_> = state.barriers.extract_if(.., reached).collect();
         drop(state);
         for barrier in reached {
@@ -278,7 +294,7 @@ impl<X> Queue<X> {
 
     /// Notes that a slot's batch has ended.
     pub(crate) fn ended(&self, slot: &Running) {
-        slot.store(IDLE, Ordering::SeqCst);
+        slot.store(IDLE, Ordering::Release);
         self.progress();
     }
 
@@ -292,13 +308,21 @@ impl<X> Queue<X> {
         mut keep: impl FnMut(&X) -> bool,
         mut aborted: impl FnMut(VecDeque<X>),
     ) -> Option<(Vec<X>, Reason)> {
+        let mut parks = false;
         loop {
             let reason = if hand.items.len() >= self.rules.size && !self.urgent.load(Ordering::SeqCst) {
                 if self.rules.mode == TriggerMode::Drain { Reason::Drain } else { Reason::Size }
             } else {
-                match self.look(hand) {
+                match self.look(hand, parks) {
                     Look::Fire(reason) => reason,
-                    Look::Again => continue,
+                    Look::Again => {
+                        parks = false;
+                        continue;
+                    }
+                    Look::Nothing => {
+                        parks = true;
+                        continue;
+                    }
                     Look::Aborted => {
                         let items = hand.clear();
                         self.note_dropped(items.len());
@@ -324,17 +348,19 @@ impl<X> Queue<X> {
     /// Cuts up to `size` items from the hand.
     fn cut(&self, hand: &mut Hand<X>, slot: &Running, keep: &mut impl FnMut(&X) -> bool) -> Vec<X> {
         let count = hand.items.len().min(self.rules.size);
-        slot.store(self.handed.load(Ordering::SeqCst), Ordering::SeqCst);
-        let batch = hand.items.drain(..count).filter(|item| keep(item)).collect();
-        self.handed.fetch_add(count as u64, Ordering::SeqCst);
+        let handed = self.handed.load(Ordering::Relaxed);
+        slot.store(handed, Ordering::Release);
+        let mut batch = Vec::with_capacity(count);
+        batch.extend(hand.items.drain(..count).filter(|item| keep(item)));
+        self.handed.store(handed + count as u64, Ordering::Release);
         let left = hand.items.len();
         hand.first_at =
             (left > 0 && left < self.rules.size && self.rules.mode.is_timed()).then(|| self.clock.now());
         batch
     }
 
-    /// One look at the state: tops up the hand, decides, and parks if there is nothing to do.
-    fn look(&self, hand: &mut Hand<X>) -> Look {
+    /// One look at the state: tops up the hand, decides, and waits if there is nothing to do; first awake, then parked.
+    fn look(&self, hand: &mut Hand<X>, parks: bool) -> Look {
         let mut state = lock(&self.state);
         if state.aborted && !hand.items.is_empty() {
             return Look::Aborted;
@@ -349,18 +375,23 @@ impl<X> Queue<X> {
             (self.rules.mode.due(first_at, self.rules.timeout, self.start), now)
         });
         let sealed = state.admission == Admission::Nobody;
-        let manual = self.handed.load(Ordering::SeqCst) < state.manual;
+        let manual = self.gone() < state.manual;
         let situation = Situation { len, sealed, eager: state.eager, manual, due };
         let decision = self.rules.mode.decide(self.rules.size, situation);
         let urgent = sealed || state.eager || manual || !state.barriers.is_empty();
         self.urgent.store(urgent, Ordering::SeqCst);
-        if let Decision::Wait(_) = decision {
-            let wanted = if len == 0 { 1 } else { self.rules.size - len };
-            state.wake_at = wanted.min(self.rules.capacity);
+        let wanted = if len == 0 { 1 } else { self.rules.size.saturating_sub(len) }.min(self.rules.capacity);
+        let waits = matches!(decision, Decision::Wait(_));
+        if waits && parks {
+            state.wake_at = wanted;
             state.leader = Some(thread::current());
         }
+        let awaited = self.accepted.load(Ordering::Relaxed) + wanted as u64;
         drop(state);
         room.into_iter().for_each(Waker::wake);
+        if waits && !parks {
+            return if self.linger(awaited) { Look::Again } else { Look::Nothing };
+        }
         match decision {
             Decision::Fire(reason) => return Look::Fire(reason),
             Decision::Finished => return Look::Finished,
@@ -369,11 +400,33 @@ impl<X> Queue<X> {
         }
         Look::Again
     }
+
+    /// Stays awake for a moment: under load the next items are near, and parking costs them and the submitter more.
+    fn linger(&self, awaited: u64) -> bool {
+        const SPINS: u32 = if cfg!(loom) { 0 } else { 7 };
+        const YIELDS: u32 = if cfg!(loom) { 0 } else { 4 };
+        for step in 0..SPINS + YIELDS {
+            if self.accepted.load(Ordering::Acquire) >= awaited {
+                return true;
+            }
+            if self.urgent.load(Ordering::Relaxed) {
+                return false;
+            }
+            if step < SPINS {
+                (0..1 << step).for_each(|_| std::hint::spin_loop());
+            } else {
+                thread::yield_now();
+            }
+        }
+        false
+    }
 }
 
 enum Look {
     Fire(Reason),
     Again,
+    /// Nothing came while it was awake.
+    Nothing,
     Aborted,
     Finished,
 }

@@ -11,7 +11,7 @@ use std::{
 
 use crate::{
     Completion, CompletionSet, Failure, Rejection, SubmitError,
-    batch::Entry,
+    batch::{Entry, Notes},
     completion::Sink,
     dedup::{Admit, Verdict},
     mutants,
@@ -154,20 +154,20 @@ where
     }
 
     fn entry(&self, item: T, sink: Sink<R, E>) -> Entry<T, R, E> {
-        let span = self.core.spans.then(|| Box::new(tracing::Span::current()));
-        Entry { item, sink, ticket: None, skippable: self.skippable, span }
+        Entry { item, sink, notes: self.notes(true) }
     }
 
     /// Only the first of a group carries the submitter's span: it is linked to the first batch cut from the group.
     fn entries(&self, items: Vec<T>) -> (CompletionSet<R, E>, Vec<Entry<T, R, E>>) {
         let (completions, sinks) = CompletionSet::new(items.len());
+        let entry = |(at, (item, sink))| Entry { item, sink, notes: self.notes(at == 0) };
+        (completions, items.into_iter().zip(sinks).enumerate().map(entry).collect())
+    }
+
+    fn notes(&self, with_span: bool) -> Option<Box<Notes>> {
+        let span = (self.core.spans && with_span).then(tracing::Span::current);
         let skippable = self.skippable;
-        let entry = |(item, sink)| Entry { item, sink, ticket: None, skippable, span: None };
-        let mut entries: Vec<_> = items.into_iter().zip(sinks).map(entry).collect();
-        if let Some(first) = entries.first_mut().filter(|_| self.core.spans) {
-            first.span = Some(Box::new(tracing::Span::current()));
-        }
-        (completions, entries)
+        (skippable || span.is_some()).then(|| Box::new(Notes { ticket: None, skippable, span }))
     }
 
     fn attempt<P: Parcel<T, R, E>>(&self, parcel: P) -> Result<(), SubmitError<P::Items>> {
@@ -343,7 +343,9 @@ impl<T, R, E> Parcel<T, R, E> for Entry<T, R, E> {
     ) -> Option<Self> {
         match dedup.admit(&self.item, self.sink, now) {
             Verdict::Fresh(ticket, sink) => {
-                queue.push_back(Entry { ticket: Some(ticket), sink, ..self });
+                let mut notes = self.notes.unwrap_or_default();
+                notes.ticket = Some(ticket);
+                queue.push_back(Entry { item: self.item, sink, notes: Some(notes) });
                 None
             }
             Verdict::Joined => None,

@@ -8,10 +8,10 @@ use std::{
 };
 
 use crate::{
-    Batch, BatchCtx, CloseReport, Draining, Failure, Reason,
+    Batch, BatchCtx, CloseReport, Draining, Failure, Reason, SharedSlots,
     batch::{Books, Entry},
     dedup::Admit,
-    lane::{Lane, message},
+    lane::{Desk, Lane, message},
     mutants,
     node::{Hook, Node, Shared},
     queue::{Admission, Hand, Queue},
@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// The batch function, whichever kind it is.
-pub(crate) type Function<T, R, E> = dyn Fn(Batch<T, R, E>, BatchCtx) + Send + Sync;
+pub(crate) type Function<T, R, E> = dyn Fn(Batch<T, R, E>, &BatchCtx) + Send + Sync;
 
 /// A batcher, as its handles and threads see it. It does not hold the batch function: that goes with the threads.
 pub(crate) struct Core<T, R, E> {
@@ -36,6 +36,8 @@ pub(crate) struct Core<T, R, E> {
     pub(crate) background: bool,
     /// Whether batches get spans.
     pub(crate) spans: bool,
+    /// Slots shared with other batchers.
+    pub(crate) slots: Option<SharedSlots>,
     /// Threads ready to lead.
     pub(crate) idle: AtomicUsize,
 }
@@ -74,28 +76,43 @@ where
     }
 
     fn work(self: &Arc<Self>, lane: &Arc<Lane>, function: &Arc<Function<T, R, E>>) {
-        loop {
-            self.idle.fetch_add(1, Ordering::SeqCst);
-            let mut hand = lock(&self.hand);
-            self.idle.fetch_sub(1, Ordering::SeqCst);
-            self.note_backpressure(&mut hand);
-            let keep = |entry: &Entry<T, R, E>| {
-                !entry.skippable || entry.ticket.is_some() || entry.sink.is_watched()
-            };
-            let aborted = |entries| self.fail_aborted(entries);
-            let Some((entries, reason)) = self.queue.take(&mut hand, &lane.running, keep, aborted) else {
-                return;
-            };
-            self.pass_on(&mut hand, function);
-            drop(hand);
-            self.run(lane, &**function, entries, reason);
+        let mut desk = None;
+        while let Some((entries, reason)) = self.lead(lane, function) {
+            let desk_now = desk.take().unwrap_or_else(|| {
+                let dedup = self.dedup.clone().map(|dedup| dedup as _);
+                Desk::new(lane, Books::new(Arc::clone(lane), dedup))
+            });
+            let _slot = self.slots.as_ref().map(SharedSlots::take);
+            desk = self.run(lane, desk_now, &**function, entries, reason);
             self.queue.ended(&lane.running);
         }
     }
 
+    /// Waits for the lead and then for a batch.
+    fn lead(
+        self: &Arc<Self>,
+        lane: &Arc<Lane>,
+        function: &Arc<Function<T, R, E>>,
+    ) -> Option<(Vec<Entry<T, R, E>>, Reason)> {
+        if self.background {
+            self.idle.fetch_add(1, Ordering::SeqCst);
+        }
+        let mut hand = lock(&self.hand);
+        if self.background {
+            self.idle.fetch_sub(1, Ordering::SeqCst);
+            self.note_backpressure(&mut hand);
+        }
+        let aborted = |entries| self.fail_aborted(entries);
+        let batch = self.queue.take(&mut hand, &lane.running, Entry::is_wanted, aborted)?;
+        if self.background {
+            self.pass_on(&mut hand, function);
+        }
+        Some(batch)
+    }
+
     /// Sees to it that someone leads while the current thread runs its batch, if there may be one more.
     fn pass_on(self: &Arc<Self>, hand: &mut Hand<Entry<T, R, E>>, function: &Arc<Function<T, R, E>>) {
-        if !self.background || self.idle.load(Ordering::SeqCst) > 0 {
+        if self.idle.load(Ordering::SeqCst) > 0 {
             return;
         }
         if lock(&self.shared.life).lanes < self.max_lanes {
@@ -123,37 +140,36 @@ where
 
     fn run(
         &self,
-        lane: &Arc<Lane>,
+        lane: &Lane,
+        desk: Desk<Books<R, E>>,
         function: &Function<T, R, E>,
         entries: Vec<Entry<T, R, E>>,
         reason: Reason,
-    ) {
+    ) -> Option<Desk<Books<R, E>>> {
         let shared = &self.shared;
-        let in_flight = shared.in_flight.fetch_add(1, Ordering::SeqCst) + 1;
         let began = shared.meter.as_ref().map(|meter| {
             meter.batch_fired(reason, entries.len());
             meter.queue_depth(self.queue.len());
-            meter.in_flight(in_flight);
+            meter.in_flight(self.queue.in_flight());
             shared.clock.now()
         });
         let span = if self.spans { self.span(&entries, reason) } else { tracing::Span::none() };
-        let dedup = self.dedup.clone().map(|dedup| dedup as _);
-        let books = Arc::new(Books::new(Arc::clone(lane), dedup));
-        let batch = Batch::new(entries, Arc::clone(&books), reason);
-        let ctx = BatchCtx::new(Arc::clone(lane), Arc::clone(&books) as _);
-        span.in_scope(|| lane.run(books, || function(batch, ctx)));
-        let in_flight = shared.in_flight.fetch_sub(1, Ordering::SeqCst) - 1;
+        let call = |desk: &Desk<Books<R, E>>| {
+            function(Batch::new(entries, Arc::clone(&desk.books), reason), &desk.ctx);
+        };
+        let desk = span.in_scope(|| lane.run(desk, call));
         if let (Some(meter), Some(began)) = (&shared.meter, began) {
             meter.batch_ended(shared.clock.now().saturating_sub(began));
-            meter.in_flight(in_flight);
+            meter.in_flight(self.queue.in_flight().saturating_sub(1));
         }
+        desk
     }
 
     /// The span of one batch, which follows from those of its submitters.
     fn span(&self, entries: &[Entry<T, R, E>], reason: Reason) -> tracing::Span {
         let (batcher, items) = (&*self.shared.name, entries.len());
         let span = tracing::info_span!(parent: None, "batch", batcher, reason = reason.label(), items);
-        for submitter in entries.iter().filter_map(|entry| entry.span.as_deref()) {
+        for submitter in entries.iter().filter_map(|entry| entry.notes.as_ref()?.span.as_ref()) {
             span.follows_from(submitter);
         }
         span
@@ -161,7 +177,8 @@ where
 
     pub(crate) fn fail_aborted(&self, entries: VecDeque<Entry<T, R, E>>) {
         self.shared.aborted_items.fetch_add(entries.len() as u64, Ordering::SeqCst);
-        for Entry { sink, ticket, .. } in entries {
+        for Entry { sink, notes, .. } in entries {
+            let ticket = notes.and_then(|notes| notes.ticket);
             let outcome = Err(Failure::Aborted { batcher: Arc::clone(&self.shared.name) });
             if let (Some(dedup), Some(ticket)) = (&self.dedup, ticket) {
                 dedup.settle(ticket, &outcome);
@@ -181,7 +198,7 @@ where
         let (began_at, handed_before) = life.began.unwrap_or_default();
         let aborted_items = shared.aborted_items.load(Ordering::SeqCst);
         let report = CloseReport {
-            drained_items: self.queue.handed().saturating_sub(handed_before).saturating_sub(aborted_items),
+            drained_items: self.queue.handed().saturating_sub(handed_before),
             batches: lock(&self.hand).fired,
             panicked_items: shared.panicked_items.load(Ordering::SeqCst),
             abandoned_items: shared.abandoned_items.load(Ordering::SeqCst),
@@ -212,6 +229,10 @@ where
 
     fn queued(&self) -> u64 {
         self.queue.len()
+    }
+
+    fn in_flight(&self) -> usize {
+        self.queue.in_flight()
     }
 
     fn seal_external(&self) {
