@@ -45,6 +45,8 @@
 //! # }
 //! ```
 
+#[cfg(test)]
+mod acceptance;
 mod batch;
 mod batcher;
 mod builder;
@@ -53,14 +55,22 @@ mod close;
 mod completion;
 mod dedup;
 mod error;
+#[cfg(not(loom))]
+mod group;
 mod lane;
 mod meter;
 mod mutants;
 mod node;
+#[cfg(not(loom))]
+mod pool;
 mod queue;
+#[cfg(not(loom))]
+mod shutdown;
 mod slots;
 mod submit;
 mod sync;
+#[cfg(not(loom))]
+mod threads;
 mod trigger;
 mod worker;
 
@@ -71,8 +81,18 @@ pub use clock::{Clock, ManualClock, SystemClock};
 pub use close::{CloseReport, Draining};
 pub use completion::{Completion, CompletionSet, Outcome, wait_budget};
 pub use dedup::Dedup;
-pub use error::{BuildError, CloseError, DrainNotConfirmed, Failure, Pending, SubmitError};
+pub use error::{BoxError, BuildError, CloseError, DrainNotConfirmed, Failure, Pending, SubmitError};
+#[cfg(not(loom))]
+pub use group::{
+    EdgeHandle, EdgeKind, Enqueue, EnqueueAndWait, Group, GroupBuilder, GroupCloseError, GroupDraining,
+    GroupError, GroupNotConfirmed, GroupReport, Member, Node, NodeReport, NodeSpec, NodeState, NotMember,
+    Outlet, Rank, UndeclaredEdge,
+};
 pub use meter::{DedupEvent, Meter, Metrics, Rejection};
+#[cfg(not(loom))]
+pub use pool::{ClientPool, Endpoint, EndpointError, Lease, PoolError, Scheme};
+#[cfg(not(loom))]
+pub use shutdown::{CloseOutcome, Closing, PlanError, ShutdownGuard, ShutdownPlan, ShutdownReport};
 pub use slots::SharedSlots;
 pub use submit::Inlet;
 pub use trigger::{Reason, TriggerMode};

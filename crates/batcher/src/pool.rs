@@ -28,10 +28,7 @@ use std::{
 
 pub use endpoint::{Endpoint, EndpointError, Scheme};
 
-use crate::{
-    BoxError, mutants, panic_message,
-    threads::{lock, spawn_or_run},
-};
+use crate::{BoxError, Completion, Failure, lane::message, mutants, sync::lock, threads::spawn_or_run};
 
 /// Everything that can go wrong with a shared client.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -291,20 +288,20 @@ impl<C: Send + Sync + 'static> Shared<C> {
         self.freed.notify_all();
     }
 
-    fn close_and_log(&self, endpoint: &Endpoint, generation: u64, client: C) {
-        if let Err(error) = self.close(endpoint, generation, client) {
-            tracing::error!(%endpoint, %error, "a client that nobody uses any more was not closed in good order");
-        }
-    }
-
-    /// Closes on a thread of the pool; here, if the pool is gone.
-    fn close_in_background(self: &Arc<Self>, endpoint: Endpoint, generation: u64, client: C) {
-        if lock(&self.state).orphaned {
-            return self.close_and_log(&endpoint, generation, client);
-        }
+    /// Closes on a thread of the pool; here, if the pool is gone. Then says how it went.
+    fn close_in_background(
+        self: &Arc<Self>,
+        endpoint: Endpoint,
+        generation: u64,
+        client: C,
+        tell: impl FnOnce(Result<(), PoolError>) + Send + 'static,
+    ) {
         let shared = Arc::clone(self);
-        let closer =
-            spawn_or_run("pool-close".into(), move || shared.close_and_log(&endpoint, generation, client));
+        let close = move || tell(shared.close(&endpoint, generation, client));
+        if lock(&self.state).orphaned {
+            return close();
+        }
+        let closer = spawn_or_run("pool-close".into(), close);
         let mut state = lock(&self.state);
         if !state.orphaned {
             state.closers.retain(|closer| !closer.is_finished());
@@ -374,15 +371,35 @@ impl<C: Send + Sync + 'static> Lease<C> {
             None => Ok(()),
         }
     }
+
+    /// Gives the lease back without blocking. The last one closes the client on a thread of the pool; await that, or wait
+    /// for it on a thread. What [`release`](Self::release) fails with is inside [`Failure::Failed`].
+    pub fn release_async(mut self) -> Completion<(), PoolError> {
+        let (completion, sink) = Completion::new();
+        self.let_go(move |closed| sink.publish(closed.map_err(Failure::Failed)));
+        completion
+    }
+
+    /// Lets go of the client and says, perhaps later and on another thread, how closing it went.
+    fn let_go(&mut self, tell: impl FnOnce(Result<(), PoolError>) + Send + 'static) {
+        match self.client.take().and_then(Arc::into_inner) {
+            Some(_) if mutants::on("pool_drop_does_not_close") => {}
+            Some(client) => {
+                self.shared.close_in_background(self.endpoint.clone(), self.generation, client, tell)
+            }
+            None => tell(Ok(())),
+        }
+    }
 }
 
 impl<C: Send + Sync + 'static> Drop for Lease<C> {
     fn drop(&mut self) {
-        if let Some(client) = self.client.take().and_then(Arc::into_inner)
-            && !mutants::on("pool_drop_does_not_close")
-        {
-            self.shared.close_in_background(self.endpoint.clone(), self.generation, client);
-        }
+        let endpoint = self.endpoint.clone();
+        self.let_go(move |closed| {
+            if let Err(error) = closed {
+                tracing::error!(%endpoint, %error, "nobody uses this client any more, but it did not close well");
+            }
+        });
     }
 }
 
@@ -413,5 +430,5 @@ impl<C: Send + Sync + 'static> fmt::Debug for Lease<C> {
 
 /// A step of the caller's; its panic is an error like any other.
 fn guarded<T>(step: impl FnOnce() -> Result<T, BoxError>) -> Result<T, BoxError> {
-    catch_unwind(AssertUnwindSafe(step)).unwrap_or_else(|panic| Err(panic_message(&*panic).into()))
+    catch_unwind(AssertUnwindSafe(step)).unwrap_or_else(|panic| Err(message(&*panic).to_string().into()))
 }

@@ -21,15 +21,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{
-    BoxError, mutants, panic_message,
-    threads::{lock, spawn_or_run},
-};
+use crate::{BoxError, lane::message, mutants, sync::lock, threads::spawn_or_run};
 
 /// What became of a store.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub enum Outcome {
+pub enum CloseOutcome {
     /// Its closing function returned `Ok`.
     Closed,
     /// Its closing function failed or panicked.
@@ -45,7 +42,7 @@ pub struct Closing {
     /// The store's name in the plan.
     pub name: String,
     /// How its closing went.
-    pub outcome: Outcome,
+    pub outcome: CloseOutcome,
     /// How long that took, or has taken up to now.
     pub took: Duration,
 }
@@ -61,7 +58,7 @@ pub struct ShutdownReport {
 impl ShutdownReport {
     /// Whether all stores closed without complaint.
     pub fn is_clean(&self) -> bool {
-        self.stores.iter().all(|store| matches!(store.outcome, Outcome::Closed))
+        self.stores.iter().all(|store| matches!(store.outcome, CloseOutcome::Closed))
     }
 }
 
@@ -126,7 +123,7 @@ struct State {
     report: Option<Arc<ShutdownReport>>,
 }
 
-type CloseFn = Box<dyn FnOnce(Duration) -> Result<(), BoxError> + Send>;
+pub(crate) type CloseFn = Box<dyn FnOnce(Duration) -> Result<(), BoxError> + Send>;
 
 struct Store {
     name: String,
@@ -135,7 +132,7 @@ struct Store {
     /// Taken by whoever runs it.
     close: Option<CloseFn>,
     started: Option<Instant>,
-    ended: Option<(Outcome, Duration)>,
+    ended: Option<(CloseOutcome, Duration)>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -299,10 +296,10 @@ impl Inner {
         self.changed.notify_all();
         for Closing { name, outcome, took } in &report.stores {
             match outcome {
-                Outcome::Closed => tracing::info!(store = name, ?took, "closed"),
-                Outcome::Failed(error) => tracing::error!(store = name, ?took, %error, "did not close well"),
-                Outcome::NotConfirmed => {
-                    tracing::error!(store = name, ?took, "still closing after its budget")
+                CloseOutcome::Closed => tracing::info!(name, ?took, "closed"),
+                CloseOutcome::Failed(error) => tracing::error!(name, ?took, %error, "did not close well"),
+                CloseOutcome::NotConfirmed => {
+                    tracing::error!(name, ?took, "still closing after its budget")
                 }
             }
         }
@@ -312,17 +309,17 @@ impl Inner {
     /// Runs a closing function and writes down how it ended.
     fn end(&self, name: &str, close: CloseFn, budget: Duration) {
         let closed = catch_unwind(AssertUnwindSafe(|| close(budget)))
-            .unwrap_or_else(|panic| Err(panic_message(&*panic).into()));
+            .unwrap_or_else(|panic| Err(message(&*panic).to_string().into()));
         let outcome = match closed {
-            Ok(()) => Outcome::Closed,
-            Err(error) => Outcome::Failed(error.into()),
+            Ok(()) => CloseOutcome::Closed,
+            Err(error) => CloseOutcome::Failed(error.into()),
         };
         let mut state = lock(&self.state);
         let reported = state.report.is_some();
         if let Some(store) = state.store(name) {
             let took = store.started.map_or(Duration::ZERO, |started| started.elapsed());
             if reported {
-                tracing::warn!(store = name, ?outcome, ?took, "closed after its budget");
+                tracing::warn!(name, ?outcome, ?took, "closed after its budget");
             }
             store.ended = Some((outcome, took));
         }
@@ -394,8 +391,8 @@ impl Store {
     fn closing(&self) -> Closing {
         let (outcome, took) = match (&self.ended, self.started) {
             (Some(ended), _) => ended.clone(),
-            (None, Some(started)) => (Outcome::NotConfirmed, started.elapsed()),
-            (None, None) => (Outcome::NotConfirmed, Duration::ZERO),
+            (None, Some(started)) => (CloseOutcome::NotConfirmed, started.elapsed()),
+            (None, None) => (CloseOutcome::NotConfirmed, Duration::ZERO),
         };
         Closing { name: self.name.clone(), outcome, took }
     }

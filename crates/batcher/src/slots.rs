@@ -1,9 +1,9 @@
 use std::{
     fmt,
-    sync::{Arc, Condvar, Mutex, PoisonError},
+    sync::{Arc, PoisonError},
 };
 
-use crate::sync::lock;
+use crate::sync::{Condvar, Mutex, lock};
 
 /// Slots that several batchers take from: together they never run more batches at a time; see
 /// [`Builder::slots`](crate::Builder::slots). A batch holds its slot until it has ended, tracked children included.

@@ -8,12 +8,12 @@ use std::{
 
 #[cfg(loom)]
 pub(crate) use loom::{
-    sync::{Mutex, MutexGuard, atomic},
+    sync::{Condvar, Mutex, MutexGuard, atomic},
     thread,
 };
 #[cfg(not(loom))]
 pub(crate) use std::{
-    sync::{Mutex, MutexGuard, atomic},
+    sync::{Condvar, Mutex, MutexGuard, atomic},
     thread,
 };
 

@@ -1,13 +1,9 @@
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
     thread::{self, JoinHandle},
 };
 
-/// Locks without asking for poison: no code of a caller runs under the locks that this is used for, so that what they guard
-/// is whole even after a panic.
-pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
+use crate::sync::lock;
 
 /// Starts a thread for something that must be done; where the system gives none, does it here.
 pub(crate) fn spawn_or_run(name: String, work: impl FnOnce() + Send + 'static) -> Option<JoinHandle<()>> {

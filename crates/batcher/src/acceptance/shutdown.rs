@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::support::{Gate, within};
-use crate::{BoxError, Outcome, PlanError, ShutdownPlan};
+use crate::{BoxError, CloseOutcome, PlanError, ShutdownPlan};
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -36,16 +36,16 @@ fn independent_budgets() {
         plan.add("third", LONG, &[], noting("third")).unwrap();
         let report = plan.run();
         assert!(!report.is_clean() && !plan.wait_for_late(Duration::ZERO));
-        assert!(matches!(report.stores[0].outcome, Outcome::NotConfirmed), "{report:?}");
+        assert!(matches!(report.stores[0].outcome, CloseOutcome::NotConfirmed), "{report:?}");
         assert!(
-            report.stores[1..].iter().all(|store| matches!(store.outcome, Outcome::Closed)),
+            report.stores[1..].iter().all(|store| matches!(store.outcome, CloseOutcome::Closed)),
             "{report:?}"
         );
         budgets.lock().unwrap().sort_unstable();
         assert_eq!(*budgets.lock().unwrap(), [("second", LONG), ("third", LONG)]);
         gate.open();
         assert!(plan.wait_for_late(LONG));
-        assert!(matches!(plan.close("first").unwrap().outcome, Outcome::Failed(_)));
+        assert!(matches!(plan.close("first").unwrap().outcome, CloseOutcome::Failed(_)));
     });
 }
 
@@ -104,7 +104,9 @@ fn shutdown_in_declared_order() {
         assert_eq!(add("x", &["x"], false), Err(unknown("x")));
         assert_eq!(add("disk", &[], false), Err(PlanError::Duplicate { name: "disk".into() }));
         let report = plan.run();
-        assert!(matches!(&report.stores[0].outcome, Outcome::Failed(e) if e.to_string().contains("badly")));
+        assert!(
+            matches!(&report.stores[0].outcome, CloseOutcome::Failed(e) if e.to_string().contains("badly"))
+        );
         assert_eq!(order.lock().unwrap()[2..], ["blobs", "disk"]);
     });
 }
@@ -127,7 +129,7 @@ fn shutdown_vs_cleanup_of_one_store() {
                 for _ in 0..2 {
                     scope.spawn(|| {
                         let closing = plan.close("store").unwrap();
-                        assert!(matches!(closing.outcome, Outcome::Closed), "{closing:?}");
+                        assert!(matches!(closing.outcome, CloseOutcome::Closed), "{closing:?}");
                         assert_eq!(closed.load(SeqCst), 1);
                     });
                 }
@@ -139,7 +141,7 @@ fn shutdown_vs_cleanup_of_one_store() {
         let plan = ShutdownPlan::new();
         for _ in 0..2 {
             plan.add("restarted", LONG, &[], |_| Ok::<_, BoxError>(())).unwrap();
-            assert!(matches!(plan.close("restarted").unwrap().outcome, Outcome::Closed));
+            assert!(matches!(plan.close("restarted").unwrap().outcome, CloseOutcome::Closed));
         }
         assert_eq!(plan.run().stores.len(), 1);
     });
