@@ -119,13 +119,11 @@ where
     }
 
     /// The batcher as a member of a group sees it.
-    #[allow(dead_code)]
     pub(crate) fn node(&self) -> Arc<dyn Node> {
         Arc::clone(&self.core) as _
     }
 
     /// A way in for producers over a declared edge, open until all submissions end.
-    #[allow(dead_code)]
     pub(crate) fn internal(&self) -> Inlet<T, R, E> {
         Inlet::new(Arc::clone(&self.core), Class::Internal)
     }

@@ -239,6 +239,7 @@ where
             max_lanes,
             background: self.dispatch != Dispatch::Foreground,
             spans: self.spans,
+            skips: AtomicBool::new(false),
             slots: self.slots,
             idle: AtomicUsize::new(0),
         });

@@ -3,7 +3,7 @@
 use std::{cell::Cell, sync::Arc, sync::OnceLock, task::Waker, thread::JoinHandle, time::Duration};
 
 use crate::{
-    Clock, CloseReport, Draining, Meter,
+    Clock, CloseReport, Draining, Meter, mutants,
     sync::{
         Mutex,
         atomic::{AtomicBool, AtomicU64, AtomicUsize},
@@ -64,7 +64,7 @@ impl Shared {
     pub(crate) fn is_bypassed(&self) -> bool {
         current().is_some_and(|node| {
             node.batcher == self.id() || (node.group.is_some() && node.group == self.group.get().copied())
-        })
+        }) && !mutants::on("undeclared_edge_accepted")
     }
 }
 
@@ -103,14 +103,11 @@ pub(crate) trait Node: Send + Sync {
     /// Batches begun and not ended.
     fn in_flight(&self) -> usize;
     /// Ends submissions from outside; those over declared edges go on.
-    #[allow(dead_code)]
     fn seal_external(&self);
     /// Fires partial batches at once from now on.
-    #[allow(dead_code)]
     fn set_eager(&self);
     /// Ends all submissions and lets the queue drain.
     fn begin_close(self: Arc<Self>) -> Draining;
     /// Calls the hook once the batcher is closed, tracked children included; at once if it is closed already.
-    #[allow(dead_code)]
     fn on_closed(&self, hook: Hook);
 }

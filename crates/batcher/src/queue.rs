@@ -5,7 +5,7 @@
 //! leader only when there is enough for it; the leader wakes blocked submitters only when it empties the queue.
 //! Whoever wants something else of the leader changes the state under the lock and raises `urgent`.
 
-use std::{collections::VecDeque, sync::Arc, task::Waker, time::Duration};
+use std::{collections::VecDeque, ops::Deref, sync::Arc, task::Waker, time::Duration};
 
 use crate::{
     Clock, Reason, TriggerMode,
@@ -34,10 +34,9 @@ pub(crate) enum Admission {
     Nobody,
 }
 
-/// What became of a push.
+/// Why a push was not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Push {
-    Accepted,
+pub(crate) enum Refusal {
     Closed,
     Full,
 }
@@ -104,16 +103,38 @@ pub(crate) struct Queue<X> {
     rules: Rules,
     clock: Arc<dyn Clock>,
     start: Duration,
+    submitters: Apart<Submitters<X>>,
+    leader: Apart<Leader>,
+    running: Mutex<Vec<Running>>,
+}
+
+/// Keeps what different threads write on different cache lines.
+#[repr(align(128))]
+struct Apart<V>(V);
+
+impl<V> Deref for Apart<V> {
+    type Target = V;
+
+    fn deref(&self) -> &V {
+        &self.0
+    }
+}
+
+/// What submitters write.
+struct Submitters<X> {
     state: Mutex<State<X>>,
-    /// Someone wants the leader to look at the state before the next batch.
-    urgent: AtomicBool,
     /// Items accepted so far; written under the lock.
     accepted: AtomicU64,
+}
+
+/// What the leader writes, or reads for each batch.
+struct Leader {
+    /// Someone wants the leader to look at the state before the next batch.
+    urgent: AtomicBool,
     /// Items that left for the batch function; written by the leader.
     handed: AtomicU64,
     /// Items that an abort took.
     dropped: AtomicU64,
-    running: Mutex<Vec<Running>>,
 }
 
 impl<X> Queue<X> {
@@ -134,11 +155,12 @@ impl<X> Queue<X> {
             rules,
             start: clock.now(),
             clock,
-            state: Mutex::new(state),
-            urgent: AtomicBool::new(false),
-            accepted: AtomicU64::new(0),
-            handed: AtomicU64::new(0),
-            dropped: AtomicU64::new(0),
+            submitters: Apart(Submitters { state: Mutex::new(state), accepted: AtomicU64::new(0) }),
+            leader: Apart(Leader {
+                urgent: AtomicBool::new(false),
+                handed: AtomicU64::new(0),
+                dropped: AtomicU64::new(0),
+            }),
             running: Mutex::new(Vec::new()),
         }
     }
@@ -153,7 +175,7 @@ impl<X> Queue<X> {
     /// Items accepted and not yet handed to the batch function.
     pub(crate) fn len(&self) -> u64 {
         let gone = self.gone();
-        self.accepted.load(Ordering::SeqCst).saturating_sub(gone)
+        self.submitters.accepted.load(Ordering::SeqCst).saturating_sub(gone)
     }
 
     /// Batches cut and not ended.
@@ -163,57 +185,60 @@ impl<X> Queue<X> {
 
     /// Items that left for the batch function.
     pub(crate) fn handed(&self) -> u64 {
-        self.handed.load(Ordering::SeqCst)
+        self.leader.handed.load(Ordering::SeqCst)
     }
 
     /// Items that left the queue either way.
     fn gone(&self) -> u64 {
-        self.dropped.load(Ordering::SeqCst) + self.handed()
+        self.leader.dropped.load(Ordering::SeqCst) + self.handed()
     }
 
-    /// Accepts what `fill` appends, if the class is admitted and there is any room; otherwise `fill` is not called.
-    /// A group goes in whole. Where the queue is full, `waker` is woken when it is worth another try.
-    pub(crate) fn push(
+    /// Accepts what `fill` appends of a parcel, if the class is admitted and there is any room; a group goes in whole.
+    /// Gives the number of items and what `fill` says; or the parcel back. Where the queue is full, `waker` is woken when
+    /// it is worth another try.
+    #[inline(always)]
+    pub(crate) fn push<P, V>(
         &self,
         class: Class,
         waker: Option<&Waker>,
-        fill: impl FnOnce(&mut VecDeque<X>),
-    ) -> Push {
-        let mut state = lock(&self.state);
+        parcel: P,
+        fill: impl FnOnce(P, &mut VecDeque<X>) -> V,
+    ) -> Result<(usize, V), (P, Refusal)> {
+        let mut state = lock(&self.submitters.state);
         let admitted = match class {
             Class::External => state.admission == Admission::All,
             Class::Internal => state.admission <= Admission::InternalOnly,
         };
         if !admitted && !mutants::on("accept_after_close") {
-            return Push::Closed;
+            return Err((parcel, Refusal::Closed));
         }
-        if state.items.len() >= self.rules.capacity {
+        let before = state.items.len();
+        if before >= self.rules.capacity {
             if let Some(waker) = waker {
                 register(&mut state.room, waker);
             }
-            return Push::Full;
+            return Err((parcel, Refusal::Full));
         }
-        let before = state.items.len();
-        fill(&mut state.items);
+        let value = fill(parcel, &mut state.items);
         let added = state.items.len() - before;
         if before == 0 && added > 0 && self.rules.size > 1 && self.rules.mode.is_timed() {
             state.first_at = Some(self.clock.now());
         }
-        let accepted = self.accepted.load(Ordering::Relaxed) + added as u64;
-        self.accepted.store(accepted, Ordering::Release);
+        let accepted = self.submitters.accepted.load(Ordering::Relaxed) + added as u64;
+        self.submitters.accepted.store(accepted, Ordering::Release);
         let leader = if state.items.len() >= state.wake_at { state.take_leader() } else { None };
         drop(state);
         if let Some(leader) = leader {
             leader.unpark();
         }
-        Push::Accepted
+        Ok((added, value))
     }
 
     /// Changes the state on someone's behalf and makes the leader look at it. Blocked submitters look again too.
     fn request<V>(&self, change: impl FnOnce(&mut State<X>) -> V) -> V {
-        let mut state = lock(&self.state);
+        let mut state = lock(&self.submitters.state);
         let value = change(&mut state);
-        self.urgent.store(true, Ordering::SeqCst);
+        self.leader.urgent.store(true, Ordering::SeqCst);
         let leader = state.take_leader();
         let room = std::mem::take(&mut state.room);
         drop(state);
@@ -241,7 +266,7 @@ impl<X> Queue<X> {
     /// Asks for everything accepted so far; false once nothing is accepted any more.
     pub(crate) fn trigger(&self) -> bool {
         self.request(|state| {
-            state.manual = self.accepted.load(Ordering::SeqCst);
+            state.manual = self.submitters.accepted.load(Ordering::SeqCst);
             state.admission != Admission::Nobody
         })
     }
@@ -249,7 +274,7 @@ impl<X> Queue<X> {
     /// Asks for everything accepted so far, and says when it is done.
     pub(crate) fn barrier(&self, ended: bool, sink: Sink<(), std::convert::Infallible>) {
         self.request(|state| {
-            let target = self.accepted.load(Ordering::SeqCst);
+            let target = self.submitters.accepted.load(Ordering::SeqCst);
             state.manual = target;
             state.barriers.push(Barrier { target, ended, sink });
         });
@@ -262,14 +287,14 @@ impl<X> Queue<X> {
             state.admission = Admission::Nobody;
             state.aborted = true;
             let items = std::mem::take(&mut state.items);
-            self.dropped.fetch_add(items.len() as u64, Ordering::SeqCst);
+            self.leader.dropped.fetch_add(items.len() as u64, Ordering::SeqCst);
             items
         })
     }
 
     /// Counts items that were taken from a hand to be failed.
     pub(crate) fn note_dropped(&self, items: usize) {
-        self.dropped.fetch_add(items as u64, Ordering::SeqCst);
+        self.leader.dropped.fetch_add(items as u64, Ordering::SeqCst);
         self.progress();
     }
 
@@ -277,10 +302,10 @@ impl<X> Queue<X> {
     /// or whoever begins to wait sees what was done before.
     pub(crate) fn progress(&self) {
         fence(Ordering::SeqCst);
-        if !self.urgent.load(Ordering::SeqCst) {
+        if !self.leader.urgent.load(Ordering::SeqCst) {
             return;
         }
-        let mut state = lock(&self.state);
+        let mut state = lock(&self.submitters.state);
         let gone = self.gone();
         let oldest = lock(&self.running).iter().map(|slot| slot.load(Ordering::SeqCst)).min().unwrap_or(IDLE);
         let reached =
@@ -292,25 +317,25 @@ impl<X> Queue<X> {
         }
     }
 
-    /// Notes that a slot's batch has ended.
+    /// Notes that a slot's batch has ended. To be followed by [`Queue::progress`] or the next [`Queue::take`].
     pub(crate) fn ended(&self, slot: &Running) {
         slot.store(IDLE, Ordering::Release);
-        self.progress();
     }
 
     /// Blocks until a batch is to be fired and takes it; `None` when nothing is left and nothing will come.
     ///
-    /// `keep` is asked for each item; those it does not keep are skipped. `aborted` gets what an abort finds at hand.
+    /// `keep`, if there is one, is asked for each item; those it does not keep are skipped. `aborted` gets what an abort finds at hand.
     pub(crate) fn take(
         &self,
         hand: &mut Hand<X>,
         slot: &Running,
-        mut keep: impl FnMut(&X) -> bool,
+        keep: Option<fn(&X) -> bool>,
         mut aborted: impl FnMut(VecDeque<X>),
     ) -> Option<(Vec<X>, Reason)> {
         let mut parks = false;
         loop {
-            let reason = if hand.items.len() >= self.rules.size && !self.urgent.load(Ordering::SeqCst) {
+            let reason = if hand.items.len() >= self.rules.size && !self.leader.urgent.load(Ordering::SeqCst)
+            {
                 if self.rules.mode == TriggerMode::Drain { Reason::Drain } else { Reason::Size }
             } else {
                 match self.look(hand, parks) {
@@ -329,13 +354,10 @@ impl<X> Queue<X> {
                         aborted(items);
                         continue;
                     }
-                    Look::Finished => {
-                        self.progress();
-                        return None;
-                    }
+                    Look::Finished => return None,
                 }
             };
-            let batch = self.cut(hand, slot, &mut keep);
+            let batch = self.cut(hand, slot, keep);
             self.progress();
             if !batch.is_empty() {
                 hand.fired[reason as usize] += 1;
@@ -346,13 +368,15 @@ impl<X> Queue<X> {
     }
 
     /// Cuts up to `size` items from the hand.
-    fn cut(&self, hand: &mut Hand<X>, slot: &Running, keep: &mut impl FnMut(&X) -> bool) -> Vec<X> {
+    fn cut(&self, hand: &mut Hand<X>, slot: &Running, keep: Option<fn(&X) -> bool>) -> Vec<X> {
         let count = hand.items.len().min(self.rules.size);
-        let handed = self.handed.load(Ordering::Relaxed);
+        let handed = self.leader.handed.load(Ordering::Relaxed);
         slot.store(handed, Ordering::Release);
-        let mut batch = Vec::with_capacity(count);
-        batch.extend(hand.items.drain(..count).filter(|item| keep(item)));
-        self.handed.store(handed + count as u64, Ordering::Release);
+        let mut batch: Vec<X> = hand.items.drain(..count).collect();
+        if let Some(keep) = keep {
+            batch.retain(keep);
+        }
+        self.leader.handed.store(handed + count as u64, Ordering::Release);
         let left = hand.items.len();
         hand.first_at =
             (left > 0 && left < self.rules.size && self.rules.mode.is_timed()).then(|| self.clock.now());
@@ -361,7 +385,8 @@ impl<X> Queue<X> {
 
     /// One look at the state: tops up the hand, decides, and waits if there is nothing to do; first awake, then parked.
     fn look(&self, hand: &mut Hand<X>, parks: bool) -> Look {
-        let mut state = lock(&self.state);
+        self.progress();
+        let mut state = lock(&self.submitters.state);
         if state.aborted && !hand.items.is_empty() {
             return Look::Aborted;
         }
@@ -379,14 +404,14 @@ impl<X> Queue<X> {
         let situation = Situation { len, sealed, eager: state.eager, manual, due };
         let decision = self.rules.mode.decide(self.rules.size, situation);
         let urgent = sealed || state.eager || manual || !state.barriers.is_empty();
-        self.urgent.store(urgent, Ordering::SeqCst);
+        self.leader.urgent.store(urgent, Ordering::SeqCst);
         let wanted = if len == 0 { 1 } else { self.rules.size.saturating_sub(len) }.min(self.rules.capacity);
         let waits = matches!(decision, Decision::Wait(_));
         if waits && parks {
             state.wake_at = wanted;
             state.leader = Some(thread::current());
         }
-        let awaited = self.accepted.load(Ordering::Relaxed) + wanted as u64;
+        let awaited = self.submitters.accepted.load(Ordering::Relaxed) + wanted as u64;
         drop(state);
         room.into_iter().for_each(Waker::wake);
         if waits && !parks {
@@ -406,10 +431,10 @@ impl<X> Queue<X> {
         const SPINS: u32 = if cfg!(loom) { 0 } else { 7 };
         const YIELDS: u32 = if cfg!(loom) { 0 } else { 4 };
         for step in 0..SPINS + YIELDS {
-            if self.accepted.load(Ordering::Acquire) >= awaited {
+            if self.submitters.accepted.load(Ordering::Acquire) >= awaited {
                 return true;
             }
-            if self.urgent.load(Ordering::Relaxed) {
+            if self.leader.urgent.load(Ordering::Relaxed) {
                 return false;
             }
             if step < SPINS {

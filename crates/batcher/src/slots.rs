@@ -3,7 +3,10 @@ use std::{
     sync::{Arc, PoisonError},
 };
 
-use crate::sync::{Condvar, Mutex, lock};
+use crate::{
+    mutants,
+    sync::{Condvar, Mutex, lock},
+};
 
 /// Slots that several batchers take from: together they never run more batches at a time; see
 /// [`Builder::slots`](crate::Builder::slots). A batch holds its slot until it has ended, tracked children included.
@@ -33,10 +36,10 @@ impl SharedSlots {
     /// Waits for a free slot and takes it until the guard is dropped.
     pub(crate) fn take(&self) -> impl Drop + use<> {
         let mut free = lock(&self.inner.free);
-        while *free == 0 {
+        while *free == 0 && !mutants::on("slots_without_limit") {
             free = self.inner.freed.wait(free).unwrap_or_else(PoisonError::into_inner);
         }
-        *free -= 1;
+        *free = free.saturating_sub(1);
         Taken(Arc::clone(&self.inner))
     }
 }

@@ -15,8 +15,9 @@ use crate::{
     completion::Sink,
     dedup::{Admit, Verdict},
     mutants,
-    queue::{Class, Push},
-    sync::block_until,
+    node::Shared,
+    queue::{Class, Refusal},
+    sync::{atomic::Ordering, block_until},
     worker::Core,
 };
 
@@ -56,6 +57,7 @@ where
     /// The same way in for pure reads: items may be left out if nobody waits for their result any more. Items of a
     /// deduplicating batcher are executed all the same.
     pub fn skip_if_unwatched(&self) -> Self {
+        self.core.skips.store(true, Ordering::Relaxed);
         Self { skippable: true, ..self.clone() }
     }
 
@@ -69,6 +71,7 @@ where
     ///
     /// # Errors
     /// The item was not accepted, see [`SubmitError`].
+    #[inline]
     pub fn submit(&self, item: T) -> Result<Completion<R, E>, SubmitError<T>> {
         let (completion, sink) = Completion::new();
         self.wait(self.entry(item, sink)).map(|()| completion)
@@ -78,6 +81,7 @@ where
     ///
     /// # Errors
     /// The item was not accepted, see [`SubmitError`].
+    #[inline]
     pub fn try_submit(&self, item: T) -> Result<Completion<R, E>, SubmitError<T>> {
         let (completion, sink) = Completion::new();
         self.attempt(self.entry(item, sink)).map(|()| completion)
@@ -133,6 +137,7 @@ where
     ///
     /// # Errors
     /// The item was not accepted, see [`SubmitError`].
+    #[inline]
     pub fn submit_detached(&self, item: T) -> Result<(), SubmitError<T>> {
         self.wait(self.entry(item, Sink::Detached))
     }
@@ -141,6 +146,7 @@ where
     ///
     /// # Errors
     /// The item was not accepted, see [`SubmitError`].
+    #[inline]
     pub fn try_submit_detached(&self, item: T) -> Result<(), SubmitError<T>> {
         self.attempt(self.entry(item, Sink::Detached))
     }
@@ -153,6 +159,7 @@ where
         self.awaited(self.entry(item, Sink::Detached)).await
     }
 
+    #[inline(always)]
     fn entry(&self, item: T, sink: Sink<R, E>) -> Entry<T, R, E> {
         Entry { item, sink, notes: self.notes(true) }
     }
@@ -164,34 +171,42 @@ where
         (completions, items.into_iter().zip(sinks).enumerate().map(entry).collect())
     }
 
+    #[inline(always)]
     fn notes(&self, with_span: bool) -> Option<Box<Notes>> {
-        let span = (self.core.spans && with_span).then(tracing::Span::current);
-        let skippable = self.skippable;
-        (skippable || span.is_some()).then(|| Box::new(Notes { ticket: None, skippable, span }))
+        if self.skippable || self.core.spans { self.notes_for(with_span) } else { None }
     }
 
+    #[cold]
+    fn notes_for(&self, with_span: bool) -> Option<Box<Notes>> {
+        let span = (self.core.spans && with_span).then(tracing::Span::current);
+        Some(Box::new(Notes { ticket: None, skippable: self.skippable, span }))
+    }
+
+    #[inline(always)]
     fn attempt<P: Parcel<T, R, E>>(&self, parcel: P) -> Result<(), SubmitError<P::Items>> {
-        match self.offer(&mut Some(parcel), None) {
-            Offer::Accepted => Ok(()),
-            Offer::Full(parcel) => Err(self.reject(parcel, Rejection::Full)),
-            Offer::Rejected(parcel, why) => Err(self.reject(parcel, why)),
+        self.offer(parcel, None).map_err(|refused| self.reject(refused))
+    }
+
+    #[inline(always)]
+    fn wait<P: Parcel<T, R, E>>(&self, parcel: P) -> Result<(), SubmitError<P::Items>> {
+        match self.offer(parcel, None) {
+            Ok(()) => Ok(()),
+            Err((parcel, Rejection::Full)) => self.wait_for_room(parcel),
+            Err(refused) => Err(self.reject(refused)),
         }
     }
 
-    fn wait<P: Parcel<T, R, E>>(&self, parcel: P) -> Result<(), SubmitError<P::Items>> {
+    #[cold]
+    fn wait_for_room<P: Parcel<T, R, E>>(&self, parcel: P) -> Result<(), SubmitError<P::Items>> {
         let shared = &self.core.shared;
-        let mut parcel = match self.offer(&mut Some(parcel), None) {
-            Offer::Accepted => return Ok(()),
-            Offer::Rejected(parcel, why) => return Err(self.reject(parcel, why)),
-            Offer::Full(parcel) => Some(parcel),
-        };
         let began = shared.clock.now();
         let until = self.patience.map(|patience| began.saturating_add(patience));
+        let mut parcel = Some(parcel);
         let outcome = block_until(&*shared.clock, until, |cx| self.poll_offer(&mut parcel, cx.waker()));
         shared.meter(|meter| meter.enqueue_blocked(shared.clock.now().saturating_sub(began)));
         match (outcome, parcel) {
-            (Some(outcome), _) => outcome,
-            (None, Some(parcel)) => Err(self.reject(parcel, Rejection::TimedOut)),
+            (Some(outcome), _) => outcome.map_err(|refused| self.reject(refused)),
+            (None, Some(parcel)) => Err(self.reject((parcel, Rejection::TimedOut))),
             (None, None) => Ok(()),
         }
     }
@@ -211,67 +226,53 @@ where
         if let Some(began) = began {
             shared.meter(|meter| meter.enqueue_blocked(shared.clock.now().saturating_sub(began)));
         }
-        outcome
+        outcome.map_err(|refused| self.reject(refused))
     }
 
+    /// One try of a submitter that waits for room; what has to wait stays in `parcel`.
     fn poll_offer<P: Parcel<T, R, E>>(
         &self,
         parcel: &mut Option<P>,
         waker: &Waker,
-    ) -> Poll<Result<(), SubmitError<P::Items>>> {
-        match self.offer(parcel, Some(waker)) {
-            Offer::Accepted => Poll::Ready(Ok(())),
-            Offer::Rejected(rejected, why) => Poll::Ready(Err(self.reject(rejected, why))),
-            Offer::Full(again) => {
+    ) -> Poll<Result<(), (P, Rejection)>> {
+        match parcel.take().map(|parcel| self.offer(parcel, Some(waker))) {
+            None | Some(Ok(())) => Poll::Ready(Ok(())),
+            Some(Err((again, Rejection::Full))) => {
                 *parcel = Some(again);
                 Poll::Pending
             }
+            Some(Err(refused)) => Poll::Ready(Err(refused)),
         }
     }
 
     /// One try; the dedup table is asked in the same step as the queue.
-    fn offer<P: Parcel<T, R, E>>(&self, parcel: &mut Option<P>, waker: Option<&Waker>) -> Offer<P> {
-        let Some(given) = parcel.take() else {
-            return Offer::Accepted;
-        };
+    #[inline(always)]
+    fn offer<P: Parcel<T, R, E>>(&self, parcel: P, waker: Option<&Waker>) -> Result<(), (P, Rejection)> {
         let core = &*self.core;
-        let bypassed = self.class == Class::External && core.shared.is_bypassed();
-        debug_assert!(!bypassed, "batcher {}: submitted to over an undeclared edge", core.shared.name);
-        if bypassed {
-            return Offer::Rejected(given, Rejection::UndeclaredEdge);
+        if self.class == Class::External && core.shared.is_bypassed() {
+            return Err((parcel, undeclared_edge(&core.shared)));
         }
-        let mut given = Some(given);
-        let (mut accepted, mut duplicates) = (0, 0);
-        let push = core.queue.push(self.class, waker, |queue| {
-            let before = queue.len();
-            if let Some(parcel) = given.take() {
-                given = match &core.dedup {
-                    None => parcel.append(queue),
-                    Some(dedup) => {
-                        parcel.append_new(queue, &**dedup, core.shared.clock.now(), &mut duplicates)
-                    }
-                };
+        let mut duplicates = 0;
+        let pushed = core.queue.push(self.class, waker, parcel, |parcel, queue| match &core.dedup {
+            None => {
+                parcel.append(queue);
+                None
             }
-            accepted = queue.len() - before;
+            Some(dedup) => parcel.append_new(queue, &**dedup, core.shared.clock.now(), &mut duplicates),
         });
-        if accepted > 0 {
-            core.shared.meter(|meter| {
-                meter.enqueued(accepted as u64);
-                meter.queue_depth(core.queue.len());
-            });
-        }
-        if duplicates > 0 {
-            core.shared.meter(|meter| meter.rejected(Rejection::Duplicate, duplicates));
-        }
-        match (push, given) {
-            (Push::Closed, Some(given)) => Offer::Rejected(given, Rejection::Closed),
-            (Push::Full, Some(given)) => Offer::Full(given),
-            (Push::Accepted, Some(given)) => Offer::Rejected(given, Rejection::Duplicate),
-            (_, None) => Offer::Accepted,
+        match pushed {
+            Ok((items, None)) => {
+                core.shared.meter(|meter| core.note_accepted(meter, items, duplicates));
+                Ok(())
+            }
+            Ok((_, Some(duplicate))) => Err((duplicate, Rejection::Duplicate)),
+            Err((parcel, Refusal::Full)) => Err((parcel, Rejection::Full)),
+            Err((parcel, Refusal::Closed)) => Err((parcel, Rejection::Closed)),
         }
     }
 
-    fn reject<P: Parcel<T, R, E>>(&self, parcel: P, why: Rejection) -> SubmitError<P::Items> {
+    #[cold]
+    fn reject<P: Parcel<T, R, E>>(&self, (parcel, why): (P, Rejection)) -> SubmitError<P::Items> {
         self.core.shared.meter(|meter| meter.rejected(why, parcel.len() as u64));
         let items = parcel.give_back();
         match why {
@@ -284,16 +285,17 @@ where
     }
 }
 
+/// A batch function went round the declared edges: a fault in the program, which a debug build does not let pass.
+#[cold]
+fn undeclared_edge(shared: &Shared) -> Rejection {
+    debug_assert!(!shared.is_bypassed(), "batcher {}: submitted to over an undeclared edge", shared.name);
+    Rejection::UndeclaredEdge
+}
+
 impl<T, R, E> fmt::Debug for Inlet<T, R, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Inlet").field("batcher", &self.core.shared.name).finish_non_exhaustive()
     }
-}
-
-enum Offer<P> {
-    Accepted,
-    Full(P),
-    Rejected(P, Rejection),
 }
 
 /// An item, or a group of them, on the way in.
@@ -305,7 +307,7 @@ trait Parcel<T, R, E>: Sized {
     fn give_back(self) -> Self::Items;
 
     /// Puts everything into the queue.
-    fn append(self, queue: &mut VecDeque<Entry<T, R, E>>) -> Option<Self>;
+    fn append(self, queue: &mut VecDeque<Entry<T, R, E>>);
 
     /// Puts into the queue what has a new key; gives back what is to be turned away as a whole, and counts what is
     /// turned away piece by piece.
@@ -329,9 +331,9 @@ impl<T, R, E> Parcel<T, R, E> for Entry<T, R, E> {
         self.item
     }
 
-    fn append(self, queue: &mut VecDeque<Entry<T, R, E>>) -> Option<Self> {
+    #[inline]
+    fn append(self, queue: &mut VecDeque<Entry<T, R, E>>) {
         queue.push_back(self);
-        None
     }
 
     fn append_new(
@@ -368,9 +370,9 @@ impl<T, R, E> Parcel<T, R, E> for Vec<Entry<T, R, E>> {
         self.into_iter().map(|entry| entry.item).collect()
     }
 
-    fn append(self, queue: &mut VecDeque<Entry<T, R, E>>) -> Option<Self> {
+    #[inline]
+    fn append(self, queue: &mut VecDeque<Entry<T, R, E>>) {
         queue.extend(self);
-        None
     }
 
     fn append_new(
@@ -381,7 +383,8 @@ impl<T, R, E> Parcel<T, R, E> for Vec<Entry<T, R, E>> {
         duplicates: &mut u64,
     ) -> Option<Self> {
         if mutants::on("groups_bypass_dedup") {
-            return self.append(queue);
+            self.append(queue);
+            return None;
         }
         for entry in self {
             if let Some(duplicate) = entry.append_new(queue, dedup, now, duplicates) {

@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    Batch, BatchCtx, CloseReport, Draining, Failure, Reason, SharedSlots,
+    Batch, BatchCtx, CloseReport, Draining, Failure, Meter, Reason, Rejection, SharedSlots,
     batch::{Books, Entry},
     dedup::Admit,
     lane::{Desk, Lane, message},
@@ -17,7 +17,7 @@ use crate::{
     queue::{Admission, Hand, Queue},
     sync::{
         Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
         lock,
     },
 };
@@ -36,6 +36,8 @@ pub(crate) struct Core<T, R, E> {
     pub(crate) background: bool,
     /// Whether batches get spans.
     pub(crate) spans: bool,
+    /// Whether items may be left out.
+    pub(crate) skips: AtomicBool,
     /// Slots shared with other batchers.
     pub(crate) slots: Option<SharedSlots>,
     /// Threads ready to lead.
@@ -85,6 +87,9 @@ where
             let _slot = self.slots.as_ref().map(SharedSlots::take);
             desk = self.run(lane, desk_now, &**function, entries, reason);
             self.queue.ended(&lane.running);
+            if self.background {
+                self.queue.progress();
+            }
         }
     }
 
@@ -102,8 +107,9 @@ where
             self.idle.fetch_sub(1, Ordering::SeqCst);
             self.note_backpressure(&mut hand);
         }
+        let keep = self.skips.load(Ordering::Relaxed).then_some(Entry::is_wanted as _);
         let aborted = |entries| self.fail_aborted(entries);
-        let batch = self.queue.take(&mut hand, &lane.running, Entry::is_wanted, aborted)?;
+        let batch = self.queue.take(&mut hand, &lane.running, keep, aborted)?;
         if self.background {
             self.pass_on(&mut hand, function);
         }
@@ -173,6 +179,16 @@ where
             span.follows_from(submitter);
         }
         span
+    }
+
+    pub(crate) fn note_accepted(&self, meter: &dyn Meter, items: usize, duplicates: u64) {
+        if items > 0 {
+            meter.enqueued(items as u64);
+            meter.queue_depth(self.queue.len());
+        }
+        if duplicates > 0 {
+            meter.rejected(Rejection::Duplicate, duplicates);
+        }
     }
 
     pub(crate) fn fail_aborted(&self, entries: VecDeque<Entry<T, R, E>>) {
