@@ -56,7 +56,7 @@ pub use close::{GroupDraining, GroupReport, NodeReport};
 pub use edge::{EdgeHandle, EdgeKind, Enqueue, EnqueueAndWait, Outlet};
 pub use error::{GroupCloseError, GroupError, GroupNotConfirmed, NodeState, NotMember, UndeclaredEdge};
 
-use crate::{Batcher, Flush, Inlet, SubmitError};
+use crate::{Batcher, Flush, Inlet, SubmitError, mutants};
 use inner::Inner;
 
 /// Batchers that close together. Dropped without a [`close`](Self::close), it drains in the background, in the same order,
@@ -110,7 +110,7 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        if self.inner.begin_close() {
+        if !mutants::on("group_drop_does_nothing") && self.inner.begin_close() {
             let undispatched = self.inner.queued();
             tracing::error!(group = self.inner.name, undispatched, "dropped without a close");
         }

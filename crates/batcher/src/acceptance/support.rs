@@ -1,13 +1,14 @@
 //! What the tests of groups, pools and shutdown plans share.
 
 use std::{
-    sync::{Condvar, Mutex, mpsc},
+    io::{self, Write},
+    sync::{Arc, Condvar, Mutex, mpsc},
     thread,
     time::Duration,
 };
 
 /// No step of a test takes as long as this, unless it hangs.
-const LIMIT: Duration = Duration::from_secs(10);
+pub(super) const LIMIT: Duration = Duration::from_secs(10);
 
 /// Runs a test that must not hang.
 pub(super) fn within<T: Send + 'static>(name: &'static str, test: impl FnOnce() -> T + Send + 'static) -> T {
@@ -40,5 +41,39 @@ impl Gate {
             open = guard;
             assert!(*open || !waited.timed_out(), "the gate stays closed");
         }
+    }
+}
+
+/// Threads of this process whose name begins so; names are cut after 15 bytes.
+pub(super) fn threads_named(prefix: &str) -> usize {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+    let names = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
+    names.filter(|name| name.starts_with(prefix)).count()
+}
+
+/// What is logged on this thread.
+#[derive(Clone, Default)]
+pub(super) struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    pub(super) fn record<T>(&self, run: impl FnOnce() -> T) -> T {
+        let log = self.clone();
+        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || log.clone()).finish();
+        tracing::subscriber::with_default(subscriber, run)
+    }
+
+    pub(super) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
+    }
+}
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }

@@ -113,7 +113,7 @@ impl GroupDraining {
         }
     }
 
-    fn not_confirmed(&self) -> GroupNotConfirmed {
+    pub(crate) fn not_confirmed(&self) -> GroupNotConfirmed {
         if mutants::on("group_hooks_die_with_deadline") {
             self.inner.forget_hooks();
         }
