@@ -3,6 +3,7 @@ use crate::{
     format::Header,
     key::{Entry, Key, truncate},
     ptrhash,
+    simd::Path,
 };
 
 /// How the keys of a block are given their slots.
@@ -109,15 +110,20 @@ enum Inner {
 
 /// Keys with their slots, in an order of the solver's own.
 pub(crate) struct Placed<'a> {
-    pub(crate) entries: &'a [Entry],
+    /// Xored with `mask`, as are the `k1`.
+    pub(crate) k0: &'a [u64],
+    pub(crate) k1: &'a [u64],
+    pub(crate) mask: u64,
+    pub(crate) payloads: &'a [u64],
     pub(crate) slots: &'a [u16],
 }
 
 impl Solver {
-    pub(crate) fn new(header: &Header) -> Self {
+    pub(crate) fn new(header: &Header, path: Path) -> Self {
+        let seed = header.global_seed;
         let inner = match header.algorithm {
-            Algorithm::Bijection => Inner::Bijection(Box::new(bijection::Solver::new(header.global_seed))),
-            Algorithm::PtrHash => Inner::PtrHash(Box::new(ptrhash::Solver::new(header.global_seed))),
+            Algorithm::Bijection => Inner::Bijection(Box::new(bijection::Solver::new(seed, path))),
+            Algorithm::PtrHash => Inner::PtrHash(Box::new(ptrhash::Solver::new(seed))),
         };
         Solver { inner, payload_bytes: header.payload_bytes, fingerprint_bytes: header.fingerprint_bytes }
     }
@@ -162,9 +168,11 @@ fn place(placed: &Placed<'_>, fingerprint_bytes: u8, payload_bytes: u8, out: &mu
 fn store<const SIZE: usize>(placed: &Placed<'_>, fingerprint_bytes: u8, out: &mut [u8]) {
     let shift = 8 * u32::from(fingerprint_bytes);
     let (out, _) = out.as_chunks_mut::<SIZE>();
-    for (entry, &slot) in placed.entries.iter().zip(placed.slots) {
-        let fingerprint = truncate(entry.key.fingerprint(), fingerprint_bytes);
-        let value = u128::from(fingerprint) | u128::from(entry.payload) << shift;
+    let words = placed.k0.iter().zip(placed.k1);
+    for ((&payload, &slot), (k0, k1)) in placed.payloads.iter().zip(placed.slots).zip(words) {
+        let key = Key { k0: k0 ^ placed.mask, k1: k1 ^ placed.mask };
+        let fingerprint = truncate(key.fingerprint(), fingerprint_bytes);
+        let value = u128::from(fingerprint) | u128::from(payload) << shift;
         out[usize::from(slot)].copy_from_slice(&value.to_le_bytes()[..SIZE]);
     }
 }

@@ -1,11 +1,11 @@
 //! Harness functions: each takes any bytes and panics when a property breaks.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use std::{path::Path, sync::Arc};
+use std::{fmt::Debug, path, sync::Arc};
 
 use icecore_diskio::{Disk, FaultyDisk, ReadAt};
 
-use crate::{Algorithm, Error, Hit, Index, Options, Result, SortedBuilder, UnsortedBuilder};
+use crate::{Algorithm, Error, Hit, Index, Options, Path, Result, SortedBuilder, UnsortedBuilder};
 
 /// Bytes to draw choices from; zeros follow their end.
 struct Input<'a>(&'a [u8]);
@@ -82,7 +82,7 @@ impl Recipe {
     fn build(&self, sorted: bool, workers: usize) -> Result<Vec<u8>> {
         let faulty = FaultyDisk::new();
         let disk: Arc<dyn Disk> = Arc::new(faulty.clone());
-        let (path, count) = (Path::new("index"), self.entries.len() as u64);
+        let (path, count) = (path::Path::new("index"), self.entries.len() as u64);
         let options = self.options.clone().workers(workers).memory_bytes(1);
         let built = if sorted {
             let mut entries = self.entries.clone();
@@ -154,16 +154,21 @@ pub fn open_and_read(data: &[u8]) {
     assert_eq!(index.verify().is_ok(), apart.verify().is_ok());
 }
 
-/// Builds what the bytes say in four ways, which must agree; every key must be found.
+/// Builds what the bytes say in four ways and by all instructions there are, which must agree; every key must be found.
 pub fn round_trip(data: &[u8]) {
     let recipe = Recipe::draw(&mut Input(data));
     let first = recipe.build(true, 1);
+    let agrees = |other: Result<Vec<u8>>, what: &dyn Debug| match (&first, other) {
+        (Ok(first), Ok(other)) => assert!(*first == other, "{what:?}"),
+        (Err(first), Err(other)) => assert_eq!(format!("{first:?}"), format!("{other:?}"), "{what:?}"),
+        (first, other) => panic!("{:?} against {:?}: {what:?}", first.as_ref().err(), other.err()),
+    };
     for (sorted, workers) in [(true, 2), (false, 1), (false, 2)] {
-        match (&first, recipe.build(sorted, workers)) {
-            (Ok(first), Ok(other)) => assert!(*first == other, "sorted {sorted}, {workers} workers"),
-            (Err(first), Err(other)) => assert_eq!(format!("{first:?}"), format!("{other:?}")),
-            (first, other) => panic!("{:?} against {:?}", first.as_ref().err(), other.err()),
-        }
+        agrees(recipe.build(sorted, workers), &(sorted, workers));
+    }
+    for path in Path::all() {
+        let options = recipe.options.clone().path(path);
+        agrees(Recipe { options, entries: recipe.entries.clone() }.build(true, 1), &path);
     }
     let Ok(file) = first else { return };
     let index = Index::from_source(file).unwrap();

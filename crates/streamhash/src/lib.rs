@@ -48,6 +48,10 @@ pub mod fuzz;
 mod key;
 mod ptrhash;
 mod reader;
+mod simd;
+
+#[doc(hidden)]
+pub use simd::Path;
 
 pub use algorithm::Algorithm;
 pub use builder::{Options, Progress, SortedBuilder, Summary, UnsortedBuilder};

@@ -1,39 +1,47 @@
 //! Bit strings, least significant bit first.
 
-/// Appends bits to a byte vector.
-pub(super) struct BitWriter<'a> {
-    out: &'a mut Vec<u8>,
-    start: usize,
+/// The most bits that can be put at once.
+pub(super) const MAX_PUT: u32 = 56;
+
+/// Bits that are collected, up to about `LEN` bytes of them.
+pub(super) struct BitStream<const LEN: usize> {
+    bytes: [u8; LEN],
+    /// Whole bytes that are there.
+    len: usize,
+    /// The bits after them, fewer than 8.
     word: u64,
     held: u32,
 }
 
-impl<'a> BitWriter<'a> {
-    pub(super) fn new(out: &'a mut Vec<u8>) -> Self {
-        BitWriter { start: out.len(), out, word: 0, held: 0 }
+impl<const LEN: usize> BitStream<LEN> {
+    pub(super) fn new() -> Self {
+        BitStream { bytes: [0; LEN], len: 0, word: 0, held: 0 }
     }
 
-    /// Appends the `count` (at most 32) low bits of `bits`, whose others are zero.
-    #[inline(always)]
-    pub(super) fn put(&mut self, bits: u64, count: u32) {
-        self.word |= bits << self.held;
-        self.held += count;
-        if self.held >= 32 {
-            self.out.extend_from_slice(&(self.word as u32).to_le_bytes());
-            self.word >>= 32;
-            self.held -= 32;
-        }
+    pub(super) fn clear(&mut self) {
+        (self.len, self.word, self.held) = (0, 0, 0);
     }
 
     /// How many bits were put.
     pub(super) fn len_bits(&self) -> usize {
-        (self.out.len() - self.start) * 8 + self.held as usize
+        self.len * 8 + self.held as usize
     }
 
-    /// Pads with zeros to a byte.
-    pub(super) fn finish(self) {
-        let rest = self.held.div_ceil(8) as usize;
-        self.out.extend_from_slice(&self.word.to_le_bytes()[..rest]);
+    /// Appends the `count` (at most [`MAX_PUT`]) low bits of `bits`, whose others are zero. A whole word is stored each
+    /// time: the last seven bytes are for that.
+    #[inline(always)]
+    pub(super) fn put(&mut self, bits: u64, count: u32) {
+        self.word |= bits << self.held;
+        self.held += count;
+        self.bytes[self.len..self.len + 8].copy_from_slice(&self.word.to_le_bytes());
+        self.len += (self.held / 8) as usize;
+        self.word >>= self.held & !7;
+        self.held %= 8;
+    }
+
+    /// All bits, padded with zeros to a byte.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.len + usize::from(self.held > 0)]
     }
 }
 
@@ -59,23 +67,26 @@ mod tests {
 
     #[test]
     fn what_is_put_is_read() {
-        let mut out = vec![0xAA];
-        let mut writer = BitWriter::new(&mut out);
-        let parts: Vec<(u64, u32)> =
-            (0..500u64).map(|i| ((i * 0x9E37_79B9) & ((1 << (i % 33)) - 1), (i % 33) as u32)).collect();
-        for &(bits, count) in &parts {
-            writer.put(bits, count);
+        let parts: Vec<(u64, u32)> = (0..500u64)
+            .map(|i| (i.wrapping_mul(0x9E37_79B9_7F4A_7C15) & ((1 << (i % 57)) - 1), (i % 57) as u32))
+            .collect();
+        let mut stream = BitStream::<2000>::new();
+        for _ in 0..2 {
+            stream.clear();
+            for &(bits, count) in &parts {
+                stream.put(bits, count);
+            }
         }
         let total: usize = parts.iter().map(|p| p.1 as usize).sum();
-        assert_eq!(writer.len_bits(), total);
-        writer.finish();
-        assert_eq!(out.len(), 1 + total.div_ceil(8));
-        let mut at = 8;
+        assert_eq!(stream.len_bits(), total);
+        let out = stream.bytes();
+        assert_eq!(out.len(), total.div_ceil(8));
+        let mut at = 0;
         for (bits, count) in parts {
-            assert_eq!(peek(&out, at) & ((1 << count) - 1), bits);
+            assert_eq!(peek(out, at) & ((1 << count) - 1), bits);
             at += count as usize;
         }
-        assert_eq!(peek(&out, at + 100), 0);
-        assert_eq!(peek(&out, usize::MAX), 0);
+        assert_eq!(peek(out, at + 100), 0);
+        assert_eq!(peek(out, usize::MAX), 0);
     }
 }

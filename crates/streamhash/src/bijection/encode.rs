@@ -1,244 +1,206 @@
-use super::{
-    BUCKETS, BUCKETS_PER_CHECKPOINT, CHECKPOINT_BYTES, CHECKPOINTS, EMPTY, LIST_CHECK, LISTED_MAX,
-    LISTED_SEED_BITS, MARKER_ONES, MAX_CODED, SPLIT, bits::BitWriter, bucket_of, low_bits, mix, rice_bits,
-    search, totals_bytes,
-};
-use crate::{
-    algorithm::{Placed, Unsolved},
-    key::{Entry, Key},
-};
+//! A solved block's blob.
 
-/// Solves blocks one after another in the same memory.
-pub(crate) struct Solver {
-    seed: u64,
-    /// The block's entries, bucket after bucket.
-    entries: Vec<Entry>,
-    /// The slot of each of them.
-    slots: Vec<u16>,
-    /// Where each bucket begins, and at last the number of keys.
-    starts: [u32; BUCKETS + 1],
-    /// Each bucket's seeds; the second is of split buckets only.
-    seeds: Box<[[u32; 2]; BUCKETS]>,
-    /// Buckets by size, so that each search runs over one size.
-    by_size: [Vec<u16>; SPLIT + 1],
-    /// The words of a split bucket, and of its second half.
-    words: (Vec<u64>, Vec<u64>),
-    rest: (Vec<u64>, Vec<u64>),
+use super::{
+    BUCKETS, BUCKETS_PER_CHECKPOINT, CHECKPOINT_BYTES, CHECKPOINTS, LIST_CHECK, LISTED_MAX, LISTED_SEED_BITS,
+    MARKER_ONES, MAX_CODE_BITS, MAX_CODED, SPLIT, TOO_MANY_KEYS,
+    bits::{BitStream, MAX_PUT},
+    columns::Grouping,
+    low_bits, rice_bits,
+};
+use crate::algorithm::Unsolved;
+
+/// The most that a block's codes can take.
+const STREAM_LEN: usize = BUCKETS * 2 * MAX_CODE_BITS / 8;
+
+/// What the seeds of a block become; made anew for each block, in the same memory.
+pub(super) struct Encoder {
+    stream: BitStream<STREAM_LEN>,
     listed: Vec<u32>,
 }
 
-impl Solver {
-    pub(crate) fn new(seed: u64) -> Self {
-        Solver {
-            seed,
-            entries: Vec::new(),
-            slots: Vec::new(),
-            starts: [0; BUCKETS + 1],
-            seeds: Box::new([[0; 2]; BUCKETS]),
-            by_size: Default::default(),
-            words: Default::default(),
-            rest: Default::default(),
-            listed: Vec::new(),
-        }
+/// The seeds of a block's buckets.
+pub(super) struct Seeds {
+    /// By bucket; 0 for buckets without one and [`IN_HALVES`] for split ones.
+    pub(super) whole: [u32; BUCKETS],
+    /// Those of split buckets.
+    pub(super) halves: [[u32; 2]; BUCKETS],
+}
+
+/// Stands for the seeds of a split bucket; too large for a code.
+pub(super) const IN_HALVES: u32 = u32::MAX;
+
+impl Seeds {
+    pub(super) fn new() -> Self {
+        Seeds { whole: [0; BUCKETS], halves: [[0; 2]; BUCKETS] }
+    }
+}
+
+impl Encoder {
+    pub(super) fn new() -> Self {
+        Encoder { stream: BitStream::new(), listed: Vec::new() }
     }
 
-    /// Appends the blob of a block of at most 65 535 keys and gives every key its slot.
-    pub(crate) fn solve(&mut self, entries: &[Entry], blob: &mut Vec<u8>) -> Result<Placed<'_>, Unsolved> {
-        debug_assert!(u16::try_from(entries.len()).is_ok());
-        self.group(entries);
-        if entries.is_empty() {
-            blob.extend_from_slice(&EMPTY);
-            return Ok(Placed { entries: &self.entries, slots: &self.slots });
-        }
-        self.solve_single();
-        self.solve_sized::<2>()?;
-        self.solve_sized::<3>()?;
-        self.solve_sized::<4>()?;
-        self.solve_sized::<5>()?;
-        self.solve_sized::<6>()?;
-        self.solve_sized::<7>()?;
-        for i in 0..self.by_size[SPLIT].len() {
-            self.solve_split(self.by_size[SPLIT][i])?;
-        }
-        self.encode(blob)?;
-        Ok(Placed { entries: &self.entries, slots: &self.slots })
-    }
-
-    /// Sorts the entries into buckets and the buckets into sizes.
-    fn group(&mut self, entries: &[Entry]) {
-        let mut next = [0u32; BUCKETS];
-        for entry in entries {
-            next[bucket_of(entry.key.k0)] += 1;
-        }
-        self.by_size.iter_mut().for_each(Vec::clear);
-        let mut start = 0;
-        for (bucket, next) in next.iter_mut().enumerate() {
-            let size = *next;
-            self.by_size[SPLIT.min(size as usize)].push(bucket as u16);
-            self.starts[bucket] = start;
-            *next = start;
-            start += size;
-        }
-        self.starts[BUCKETS] = start;
-        self.entries.resize(entries.len(), Entry::default());
-        self.slots.resize(entries.len(), 0);
-        for entry in entries {
-            let next = &mut next[bucket_of(entry.key.k0)];
-            self.entries[*next as usize] = *entry;
-            *next += 1;
-        }
-    }
-
-    fn solve_single(&mut self) {
-        for &bucket in &self.by_size[1] {
-            let start = self.starts[usize::from(bucket)];
-            self.slots[start as usize] = start as u16;
-        }
-    }
-
-    fn solve_sized<const M: usize>(&mut self) -> Result<(), Unsolved> {
-        for &bucket in &self.by_size[M] {
-            let start = self.starts[usize::from(bucket)] as usize;
-            let (Some(entries), Some(slots)) =
-                (self.entries[start..].first_chunk::<M>(), self.slots[start..].first_chunk_mut::<M>())
-            else {
-                unreachable!("a bucket lies within its block")
-            };
-            let a = entries.map(|entry| entry.key.k0 ^ self.seed);
-            let b = entries.map(|entry| entry.key.k1 ^ self.seed);
-            let seed = search::bijection(&a, &b).ok_or_else(|| exhausted(entries))?;
-            self.seeds[usize::from(bucket)][0] = seed;
-            for i in 0..M {
-                slots[i] = (start as u32 + mix(a[i], b[i], seed, M as u32)) as u16;
-            }
-        }
-        Ok(())
-    }
-
-    fn solve_split(&mut self, bucket: u16) -> Result<(), Unsolved> {
-        let bucket = usize::from(bucket);
-        let (start, end) = (self.starts[bucket], self.starts[bucket + 1]);
-        let range = start as usize..end as usize;
-        let (entries, slots) = (&self.entries[range.clone()], &mut self.slots[range]);
-        let (a, b) = &mut self.words;
-        fill(a, entries.iter().map(|entry| entry.key.k0 ^ self.seed));
-        fill(b, entries.iter().map(|entry| entry.key.k1 ^ self.seed));
-        let (size, half) = (end - start, (end - start) / 2);
-        let first = search::split(a, b).ok_or_else(|| match twins(entries) {
-            Some(key) => Unsolved::Duplicate(key),
-            None => Unsolved::Split { keys: entries.len() },
-        })?;
-        let later = |&(&a, &b): &(&u64, &u64)| mix(a, b, first, size) >= half;
-        fill(&mut self.rest.0, a.iter().zip(&*b).filter(later).map(|(&a, _)| a));
-        fill(&mut self.rest.1, a.iter().zip(&*b).filter(later).map(|(_, &b)| b));
-        let second = search::bijection_any(&self.rest.0, &self.rest.1).ok_or_else(|| exhausted(entries))?;
-        self.seeds[bucket] = [first, second];
-        for ((slot, &a), &b) in slots.iter_mut().zip(&*a).zip(&*b) {
-            let place = match mix(a, b, first, size) {
-                place if place < half => place,
-                _ => half + mix(a, b, second, size - half),
-            };
-            *slot = (start + place) as u16;
-        }
-        Ok(())
-    }
-
-    fn encode(&mut self, blob: &mut Vec<u8>) -> Result<(), Unsolved> {
-        let head = blob.len();
-        blob.resize(head + CHECKPOINT_BYTES, 0);
-        self.encode_totals(blob);
-        let stream_checkpoints = self.encode_seeds(blob);
-        let low_bits = low_bits(self.starts[BUCKETS]);
+    /// Appends the blob of a block that is not empty.
+    #[inline(always)]
+    pub(super) fn encode(
+        &mut self,
+        grouping: &Grouping,
+        seeds: &Seeds,
+        blob: &mut Vec<u8>,
+    ) -> Result<(), Unsolved> {
+        let stream_checkpoints = self.encode_seeds(grouping, seeds);
+        let count = u8::try_from(self.listed.len()).map_err(|_| Unsolved::Fallback)?;
+        debug_assert!(usize::from(count) <= LISTED_MAX);
+        let low_bits = low_bits(grouping.starts[BUCKETS]);
+        let mut checkpoints = [0; 2 * CHECKPOINTS];
         for i in 0..CHECKPOINTS {
             let bucket = (i + 1) * BUCKETS_PER_CHECKPOINT;
             // The total after the bucket before this one is where this one starts. Both offsets stay below 2^16: a
             // block has less than 2^16 keys, and a code of 24 bits stands for at least two.
-            let totals_bit = bucket as u32 + (self.starts[bucket] >> low_bits);
-            blob[head + 2 * i..][..2].copy_from_slice(&(totals_bit as u16).to_le_bytes());
-            let stream_bit = stream_checkpoints[i] as u16;
-            blob[head + 2 * (CHECKPOINTS + i)..][..2].copy_from_slice(&stream_bit.to_le_bytes());
+            checkpoints[i] = (bucket as u32 + (grouping.starts[bucket] >> low_bits)) as u16;
+            checkpoints[CHECKPOINTS + i] = stream_checkpoints[i] as u16;
         }
-        let count = u8::try_from(self.listed.len()).map_err(|_| Unsolved::Fallback)?;
-        debug_assert!(usize::from(count) <= LISTED_MAX);
+        const { assert!(2 * size_of::<[u16; CHECKPOINTS]>() == CHECKPOINT_BYTES) };
+        blob.extend_from_slice(checkpoints.map(u16::to_le_bytes).as_flattened());
+        encode_totals(grouping, low_bits, blob);
+        blob.extend_from_slice(self.stream.bytes());
         blob.push(count);
         blob.extend(self.listed.iter().flat_map(|listed| listed.to_le_bytes()));
         blob.push(count ^ LIST_CHECK);
         Ok(())
     }
 
-    fn encode_totals(&self, blob: &mut Vec<u8>) {
-        let keys = self.starts[BUCKETS];
-        let low_bits = low_bits(keys);
-        let end = blob.len() + totals_bytes(keys);
-        let mut low = BitWriter::new(blob);
-        if low_bits > 0 {
-            for total in &self.starts[1..] {
-                low.put(u64::from(total & ((1 << low_bits) - 1)), low_bits);
-            }
-        }
-        low.finish();
-        // 1024 low parts end on a byte.
-        let high_at = blob.len();
-        blob.resize(end, 0);
-        for (bucket, total) in self.starts[1..].iter().enumerate() {
-            let bit = bucket + (total >> low_bits) as usize;
-            blob[high_at + bit / 8] |= 1 << (bit % 8);
-        }
-    }
-
-    /// Appends the seed stream, fills the list, and returns where in the stream each checkpoint is.
-    fn encode_seeds(&mut self, blob: &mut Vec<u8>) -> [usize; CHECKPOINTS] {
+    /// Fills the seed stream and the list, and returns where in the stream each checkpoint is.
+    #[inline(always)]
+    fn encode_seeds(&mut self, grouping: &Grouping, seeds: &Seeds) -> [usize; CHECKPOINTS] {
         self.listed.clear();
+        self.stream.clear();
         let mut checkpoints = [0; CHECKPOINTS];
-        let mut stream = BitWriter::new(blob);
-        for bucket in 0..BUCKETS {
+        let (sizes, _) = grouping.sizes.as_chunks::<4>();
+        let (whole, _) = seeds.whole.as_chunks::<4>();
+        for (i, (sizes, whole)) in sizes.iter().zip(whole).enumerate() {
+            const { assert!(BUCKETS_PER_CHECKPOINT.is_multiple_of(4)) };
+            let bucket = 4 * i;
             if bucket > 0 && bucket.is_multiple_of(BUCKETS_PER_CHECKPOINT) {
-                checkpoints[bucket / BUCKETS_PER_CHECKPOINT - 1] = stream.len_bits();
+                checkpoints[bucket / BUCKETS_PER_CHECKPOINT - 1] = self.stream.len_bits();
             }
-            let size = (self.starts[bucket + 1] - self.starts[bucket]) as usize;
-            let [first, second] = self.seeds[bucket];
-            let listed = &mut self.listed;
-            match size {
-                0 | 1 => {}
-                2..SPLIT => put_seed(&mut stream, listed, size, first, bucket << 1),
-                _ => {
-                    put_seed(&mut stream, listed, size / 2, first, bucket << 1);
-                    put_seed(&mut stream, listed, size - size / 2, second, bucket << 1 | 1);
+            if !self.put_four(sizes, whole) {
+                for bucket in bucket..bucket + 4 {
+                    self.put_bucket(grouping, seeds, bucket);
                 }
             }
         }
-        stream.finish();
         checkpoints
     }
-}
 
-/// Appends the code of a seed for `size` keys; `place` is the bucket and, in the lowest bit, the half.
-#[inline(always)]
-fn put_seed(stream: &mut BitWriter<'_>, listed: &mut Vec<u32>, size: usize, seed: u32, place: usize) {
-    let k = rice_bits(size);
-    let quotient = seed >> k;
-    if size <= MAX_CODED && quotient < MARKER_ONES {
-        let low = u64::from(seed & ((1 << k) - 1));
-        stream.put(low << (quotient + 1) | ((1 << quotient) - 1), quotient + 1 + k);
-    } else {
-        stream.put((1 << MARKER_ONES) - 1, MARKER_ONES);
-        listed.push((place as u32) << LISTED_SEED_BITS | seed);
+    /// Appends the codes of four buckets; or does nothing, where one is split or its seed has no code.
+    #[inline(always)]
+    fn put_four(&mut self, sizes: &[u16; 4], seeds: &[u32; 4]) -> bool {
+        let mut bits = [0; 4];
+        let mut counts = [0; 4];
+        let mut quotients = 0;
+        for i in 0..4 {
+            let (k, rest) = WHOLE[usize::from(sizes[i]) % SPLIT];
+            let quotient = seeds[i] >> k;
+            quotients |= quotient;
+            let quotient = quotient % MARKER_ONES;
+            (bits[i], counts[i]) = (code(seeds[i], quotient, k), quotient + rest);
+        }
+        // True of any if of all, as the number of ones is a power of two.
+        const { assert!(MARKER_ONES.is_power_of_two()) };
+        if quotients >= MARKER_ONES {
+            return false;
+        }
+        let (first, second) = (bits[0] | bits[1] << counts[0], bits[2] | bits[3] << counts[2]);
+        let (first_count, second_count) = (counts[0] + counts[1], counts[2] + counts[3]);
+        if first_count + second_count <= MAX_PUT {
+            self.stream.put(first | second << first_count, first_count + second_count);
+        } else {
+            self.stream.put(first, first_count);
+            self.stream.put(second, second_count);
+        }
+        true
+    }
+
+    /// Appends the codes of any bucket.
+    #[cold]
+    fn put_bucket(&mut self, grouping: &Grouping, seeds: &Seeds, bucket: usize) {
+        let size = usize::from(grouping.sizes[bucket]);
+        match size {
+            0 | 1 => {}
+            2..SPLIT => self.put_seed(size, seeds.whole[bucket], bucket << 1),
+            _ => {
+                let [first, second] = seeds.halves[bucket];
+                self.put_seed(size / 2, first, bucket << 1);
+                self.put_seed(size - size / 2, second, bucket << 1 | 1);
+            }
+        }
+    }
+
+    /// Appends the code of a seed for `size` keys; `place` is the bucket and, in the lowest bit, the half.
+    fn put_seed(&mut self, size: usize, seed: u32, place: usize) {
+        let k = rice_bits(size);
+        let quotient = seed >> k;
+        if size <= MAX_CODED && quotient < MARKER_ONES {
+            self.stream.put(code(seed, quotient, k), quotient + 1 + k);
+        } else {
+            self.stream.put((1 << MARKER_ONES) - 1, MARKER_ONES);
+            self.listed.push((place as u32) << LISTED_SEED_BITS | seed);
+        }
     }
 }
 
-fn fill(words: &mut Vec<u64>, from: impl Iterator<Item = u64>) {
-    words.clear();
-    words.extend(from);
+/// So many ones as the quotient says, a zero, the low bits.
+#[inline(always)]
+fn code(seed: u32, quotient: u32, k: u32) -> u64 {
+    let low = u64::from(seed & ((1 << k) - 1));
+    low << (quotient + 1) | ((1 << quotient) - 1)
 }
 
-#[cold]
-fn exhausted(entries: &[Entry]) -> Unsolved {
-    twins(entries).map_or(Unsolved::Indistinguishable, Unsolved::Duplicate)
+/// The Golomb-Rice parameters of buckets that are not split, and the lengths of their codes without the quotients;
+/// nothing for buckets without a code.
+const WHOLE: [(u32, u32); SPLIT] = {
+    let mut whole = [(0, 0); SPLIT];
+    let mut size = 2;
+    while size < SPLIT {
+        whole[size] = (super::RICE_BITS[size], super::RICE_BITS[size] + 1);
+        size += 1;
+    }
+    whole
+};
+
+/// Appends the running totals' low bits, and then their high bits in unary gaps.
+#[inline(always)]
+fn encode_totals(grouping: &Grouping, low_bits: u32, blob: &mut Vec<u8>) {
+    // A block has fewer than 4096 keys, four to a bucket.
+    const { assert!(TOO_MANY_KEYS as usize <= 4 * BUCKETS) };
+    debug_assert!(low_bits <= 1);
+    let (totals, _) = grouping.starts[1..].as_chunks::<64>();
+    if low_bits > 0 {
+        let mut low = [0u64; BUCKETS / 64];
+        for (low, totals) in low.iter_mut().zip(totals) {
+            for (i, total) in totals.iter().enumerate() {
+                *low |= u64::from(total & 1) << i;
+            }
+        }
+        blob.extend_from_slice(low.map(u64::to_le_bytes).as_flattened());
+    }
+    let keys = grouping.starts[BUCKETS];
+    let mut high = [0u64; HIGH_WORDS];
+    let (mut word, mut at) = (0, 0);
+    for (bucket, total) in grouping.starts[1..].iter().enumerate() {
+        let bit = bucket + (total >> low_bits) as usize;
+        if bit / 64 != at {
+            high[at % HIGH_WORDS] = word;
+            (word, at) = (0, bit / 64);
+        }
+        word |= 1 << (bit % 64);
+    }
+    high[at % HIGH_WORDS] = word;
+    let bytes = (BUCKETS + (keys >> low_bits) as usize).div_ceil(8);
+    blob.extend_from_slice(&high.map(u64::to_le_bytes).as_flattened()[..bytes]);
 }
 
-/// A key that occurs twice.
-fn twins(entries: &[Entry]) -> Option<Key> {
-    let mut keys: Vec<_> = entries.iter().map(|entry| (entry.key.k0, entry.key.k1)).collect();
-    keys.sort_unstable();
-    keys.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| Key { k0: pair[0].0, k1: pair[0].1 })
-}
+/// Room for 1024 ones and as many zeros as a total can have high bits, with one low bit from 2048 on.
+const HIGH_WORDS: usize = (BUCKETS + 2 * BUCKETS) / 64 + 16;
+const _: () = assert!(HIGH_WORDS.is_power_of_two());

@@ -17,12 +17,15 @@
 //! ```
 
 mod bits;
+mod columns;
 mod decode;
 mod encode;
+mod lanes;
 mod search;
+mod solve;
 
 pub(crate) use decode::{check, slot, touch};
-pub(crate) use encode::Solver;
+pub(crate) use solve::Solver;
 
 use crate::{format::MAX_BLOB_BYTES, key::fast_range};
 

@@ -1,32 +1,124 @@
-//! The seed searches: nothing but arithmetic on a bucket's words, already mixed with the global seed.
+//! The seed searches: nothing but arithmetic on keys' words, already mixed with the global seed. Here one seed after
+//! another in plain arithmetic; `lanes` finds the same ones eight at a time.
 
-use super::{SPLIT, mix};
+use super::{
+    SPLIT,
+    columns::{Columns, LEN},
+    mix,
+};
 
 /// Seeds are tried below this.
-const SEEDS: u32 = 1 << 21;
+pub(super) const SEEDS: u32 = 1 << 21;
 /// First seeds of split buckets are tried below this.
-const SPLIT_SEEDS: u32 = 1 << 20;
+pub(super) const SPLIT_SEEDS: u32 = 1 << 20;
+
+/// How seeds are found, and slots from them.
+pub(super) trait Search: Copy {
+    /// To be called when the first `len` keys' words are there.
+    fn prepare(self, keys: &mut Columns, len: usize);
+
+    /// The smallest seeds that give all keys of a bucket places of their own, for buckets of `M` (2 to 7) keys that
+    /// follow one another from key `at` on; or the first bucket that has none. `pending` is scratch.
+    fn sized<const M: usize>(
+        self,
+        keys: &Columns,
+        at: usize,
+        seeds: &mut [u32],
+        pending: &mut [u16],
+    ) -> Result<(), usize>;
+
+    /// The smallest seed that gives all of `size` keys places of their own.
+    fn any(self, keys: &Columns, at: usize, size: usize) -> Option<u32>;
+
+    /// The smallest seed that gives exactly half of `size` keys (rounded down) places below that half, all different.
+    fn split(self, keys: &Columns, at: usize, size: usize) -> Option<u32>;
+
+    /// The slots of the keys of such buckets as [`sized`](Search::sized) takes. Beyond the last one, up to `8 * M` slots
+    /// may be overwritten, and as many of `seeds` and `starts` be read, without meaning.
+    fn slots<const M: usize>(
+        self,
+        keys: &Columns,
+        at: usize,
+        buckets: usize,
+        seeds: &[u32],
+        starts: &[u32],
+        slots: &mut [u16; LEN],
+    );
+}
+
+/// Plain arithmetic, for whichever processor.
+#[derive(Clone, Copy)]
+pub(super) struct Plain;
+
+impl Search for Plain {
+    fn prepare(self, _: &mut Columns, _: usize) {}
+
+    fn sized<const M: usize>(
+        self,
+        keys: &Columns,
+        at: usize,
+        seeds: &mut [u32],
+        _: &mut [u16],
+    ) -> Result<(), usize> {
+        let (a, _) = keys.a[at..].as_chunks::<M>();
+        let (b, _) = keys.b[at..].as_chunks::<M>();
+        for (bucket, ((seed, a), b)) in seeds.iter_mut().zip(a).zip(b).enumerate() {
+            *seed = bijection(a, b).ok_or(bucket)?;
+        }
+        Ok(())
+    }
+
+    fn any(self, keys: &Columns, at: usize, size: usize) -> Option<u32> {
+        bijection_any(&keys.a[at..at + size], &keys.b[at..at + size])
+    }
+
+    fn split(self, keys: &Columns, at: usize, size: usize) -> Option<u32> {
+        split(&keys.a[at..at + size], &keys.b[at..at + size])
+    }
+
+    fn slots<const M: usize>(
+        self,
+        keys: &Columns,
+        at: usize,
+        buckets: usize,
+        seeds: &[u32],
+        starts: &[u32],
+        slots: &mut [u16; LEN],
+    ) {
+        let (a, _) = keys.a[at..].as_chunks::<M>();
+        let (b, _) = keys.b[at..].as_chunks::<M>();
+        let (slots, _) = slots[at..].as_chunks_mut::<M>();
+        let keys = a.iter().zip(b).zip(slots);
+        for (((a, b), slots), (&seed, &start)) in keys.zip(seeds.iter().zip(starts)).take(buckets) {
+            for i in 0..M {
+                slots[i] = (start + mix(a[i], b[i], seed, M as u32)) as u16;
+            }
+        }
+    }
+}
+
 /// Seeds tried at a time, without a branch.
-const LANES: u32 = 4;
-const _: () = assert!(SEEDS.is_multiple_of(LANES));
+const TOGETHER: u32 = 4;
+const _: () = assert!(SEEDS.is_multiple_of(TOGETHER));
 
 /// The smallest seed that gives all `M` keys places of their own. `M` is 2 to 8.
 #[inline(always)]
-pub(super) fn bijection<const M: usize>(a: &[u64; M], b: &[u64; M]) -> Option<u32> {
+fn bijection<const M: usize>(a: &[u64; M], b: &[u64; M]) -> Option<u32> {
     let full = (1u32 << M) - 1;
     let mut seed = 0;
     while seed < SEEDS {
-        let mut taken = [0u32; LANES as usize];
+        let mut taken = [0u32; TOGETHER as usize];
         for i in 0..M {
             for (lane, taken) in (0..).zip(&mut taken) {
                 *taken |= 1 << mix(a[i], b[i], seed + lane, M as u32);
             }
         }
-        let found = (0..LANES).fold(0, |found, lane| found | u32::from(taken[lane as usize] == full) << lane);
+        let found =
+            (0..TOGETHER).fold(0, |found, lane| found | u32::from(taken[lane as usize] == full) << lane);
         if found != 0 {
             return Some(seed + found.trailing_zeros());
         }
-        seed += LANES;
+        seed += TOGETHER;
     }
     None
 }
@@ -45,7 +137,7 @@ pub(super) fn bijection_any(a: &[u64], b: &[u64]) -> Option<u32> {
     sized!(2 3 4 5 6 7 8)
 }
 
-/// The smallest seed that gives exactly half of the keys (rounded down) places below that half, all different.
+/// See [`Search::split`].
 pub(super) fn split(a: &[u64], b: &[u64]) -> Option<u32> {
     let size = a.len();
     debug_assert!(size >= SPLIT && size == b.len());
@@ -65,7 +157,6 @@ pub(super) fn split(a: &[u64], b: &[u64]) -> Option<u32> {
         below == half && taken == full
     })
 }
-
 /// Places taken so far, forgotten all at once.
 struct Taken {
     stamps: Vec<u32>,

@@ -23,7 +23,10 @@ use std::{
 use crossbeam_channel::{Receiver, Sender, bounded};
 use xxhash_rust::xxh64::xxh64;
 
-use super::sink::{Sink, Summary};
+use super::{
+    Options,
+    sink::{Sink, Summary},
+};
 use crate::{Error, Result, algorithm::Solver, format::Header, key::Entry};
 
 /// Tasks per worker: one being solved, one ready, one waiting for its turn.
@@ -87,11 +90,12 @@ enum Solving {
 }
 
 impl Blocks {
-    pub(super) fn new(header: &Header, sink: Sink, workers: usize) -> Result<Self> {
+    pub(super) fn new(header: &Header, sink: Sink, options: &Options) -> Result<Self> {
         let limits = Limits { max_block_keys: header.max_block_keys(), entry_bytes: header.entry_bytes() };
-        let solving = match workers {
-            0 | 1 => Solving::Here { solver: Box::new(Solver::new(header)), sink: Box::new(sink) },
-            _ => Solving::Pool(Pool::start(header, limits, sink, workers.min(MAX_WORKERS))?),
+        let solver = || Solver::new(header, options.path);
+        let solving = match options.workers {
+            0 | 1 => Solving::Here { solver: Box::new(solver()), sink: Box::new(sink) },
+            workers => Solving::Pool(Pool::start(solver, limits, sink, workers.min(MAX_WORKERS))?),
         };
         Ok(Blocks { limits, next: 0, task: Task::default(), solving })
     }
@@ -168,7 +172,7 @@ struct Pool {
 }
 
 impl Pool {
-    fn start(header: &Header, limits: Limits, sink: Sink, workers: usize) -> Result<Self> {
+    fn start(solver: impl Fn() -> Solver, limits: Limits, sink: Sink, workers: usize) -> Result<Self> {
         let order = Order { next: 0, waiting: BTreeMap::new(), sink: Some(sink), failed: None };
         let order = Arc::new(Mutex::new(order));
         let tasks = workers * TASKS_PER_WORKER;
@@ -181,7 +185,7 @@ impl Pool {
         let mut pool = Pool { order, filled: Some(filled), idle, threads: Vec::with_capacity(workers) };
         for _ in 0..workers {
             let (order, to_solve, give_back) = (Arc::clone(&pool.order), to_solve.clone(), give_back.clone());
-            let solver = Solver::new(header);
+            let solver = solver();
             let thread = thread::Builder::new().name("streamhash".to_owned());
             let thread = thread.spawn(move || work(solver, &limits, &order, &to_solve, &give_back));
             pool.threads.push(thread.map_err(|source| Error::Thread { source: Arc::new(source) })?);

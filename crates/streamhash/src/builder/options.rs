@@ -3,6 +3,7 @@ use icecore_diskio::IfExists;
 use crate::{
     Algorithm, Error, Result,
     format::{Header, MAX_FINGERPRINT_BYTES, MAX_PAYLOAD_BYTES},
+    simd::Path,
 };
 
 /// What to build, and how. The bytes of the file depend on none but the first five.
@@ -22,6 +23,7 @@ pub struct Options {
     pub(super) workers: usize,
     pub(super) if_exists: IfExists,
     pub(super) memory_bytes: usize,
+    pub(super) path: Path,
 }
 
 impl Default for Options {
@@ -45,6 +47,7 @@ impl Options {
             workers: 1,
             if_exists: IfExists::Fail,
             memory_bytes: 256 << 20,
+            path: Path::best(),
         }
     }
 
@@ -96,6 +99,13 @@ impl Options {
     /// keys), and does not count 14 bytes per block and a few blocks per worker.
     pub fn memory_bytes(mut self, bytes: usize) -> Self {
         self.memory_bytes = bytes;
+        self
+    }
+
+    /// Which instructions to use; the best that there are unless told. For tests and measurements: the file is the same.
+    #[doc(hidden)]
+    pub fn path(mut self, path: Path) -> Self {
+        self.path = path;
         self
     }
 

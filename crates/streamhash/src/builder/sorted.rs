@@ -53,7 +53,7 @@ impl SortedBuilder {
     ) -> Result<Self> {
         let intake = Intake::new(key_count, &options)?;
         let sink = Sink::create(disk, path.as_ref(), intake.header, &options)?;
-        let blocks = Blocks::new(&intake.header, sink, options.workers)?;
+        let blocks = Blocks::new(&intake.header, sink, &options)?;
         Ok(SortedBuilder { intake, blocks, in_block: 0, failed: None })
     }
 

@@ -68,7 +68,7 @@ impl UnsortedBuilder {
         Ok(UnsortedBuilder {
             partitions: Partitions::new(disk, path, &intake.header, options.memory_bytes),
             block_keys: vec![0; intake.header.blocks as usize],
-            blocks: Blocks::new(&intake.header, sink, options.workers)?,
+            blocks: Blocks::new(&intake.header, sink, &options)?,
             intake,
             failed: None,
         })

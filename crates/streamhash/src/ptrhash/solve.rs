@@ -6,7 +6,7 @@ use std::{
 use super::{BUCKETS, bucket_of, fold, pilot_hash, random::Random, slots_of};
 use crate::{
     algorithm::{Placed, Unsolved},
-    key::{Entry, fast_range},
+    key::{Entry, Key, fast_range},
 };
 
 /// How often a block is begun anew, with other random numbers, when evictions go on for too long.
@@ -24,8 +24,10 @@ const _: () = assert!(BUCKETS <= FREE as usize);
 pub(crate) struct Solver {
     seed: u64,
     pilot_hashes: [u64; PILOTS],
-    /// The block's entries, bucket after bucket.
-    entries: Vec<Entry>,
+    /// The block's keys, bucket after bucket.
+    k0: Vec<u64>,
+    k1: Vec<u64>,
+    payloads: Vec<u64>,
     /// The fold of each of them.
     folds: Vec<u64>,
     slots: Vec<u16>,
@@ -70,9 +72,9 @@ impl<'a> Buckets<'a> {
     }
 
     /// Two keys of the bucket that no pilot can part.
-    fn twins(&self, bucket: u16, entries: &[Entry]) -> Option<Unsolved> {
+    fn twins(&self, bucket: u16, k0: &[u64], k1: &[u64]) -> Option<Unsolved> {
         let range = self.starts[usize::from(bucket)] as usize..self.starts[usize::from(bucket) + 1] as usize;
-        let mut keys: Vec<_> = entries[range].iter().map(|entry| entry.key).collect();
+        let mut keys: Vec<_> = range.map(|i| Key { k0: k0[i], k1: k1[i] }).collect();
         keys.sort_unstable_by_key(|key| (key.k0 ^ key.k1, key.k0));
         let twins = keys.windows(2).find(|pair| pair[0].k0 ^ pair[0].k1 == pair[1].k0 ^ pair[1].k1)?;
         Some(Unsolved::Duplicate(twins[0]))
@@ -84,7 +86,9 @@ impl Solver {
         Solver {
             seed,
             pilot_hashes: std::array::from_fn(|pilot| pilot_hash(pilot as u8, seed)),
-            entries: Vec::new(),
+            k0: Vec::new(),
+            k1: Vec::new(),
+            payloads: Vec::new(),
             folds: Vec::new(),
             slots: Vec::new(),
             starts: vec![0; BUCKETS + 1],
@@ -113,7 +117,9 @@ impl Solver {
                 Ok(()) => break,
                 Err(Stuck::Tired) => {}
                 Err(Stuck::Bucket(bucket)) => {
-                    return Err(buckets.twins(bucket, &self.entries).unwrap_or(Unsolved::Indistinguishable));
+                    return Err(buckets
+                        .twins(bucket, &self.k0, &self.k1)
+                        .unwrap_or(Unsolved::Indistinguishable));
                 }
             }
         }
@@ -130,7 +136,7 @@ impl Solver {
                 }
             }));
         }
-        Ok(Placed { entries: &self.entries, slots: &self.slots })
+        Ok(Placed { k0: &self.k0, k1: &self.k1, mask: 0, payloads: &self.payloads, slots: &self.slots })
     }
 
     /// Sorts the entries into buckets, and the buckets by falling size.
@@ -147,14 +153,18 @@ impl Solver {
             starts[bucket + 1] += starts[bucket];
         }
         let mut next = starts.clone();
-        self.entries.resize(entries.len(), Entry::default());
+        for words in [&mut self.k0, &mut self.k1, &mut self.payloads, &mut self.folds] {
+            words.resize(entries.len(), 0);
+        }
         for entry in entries {
             let next = &mut next[bucket_of(entry.key.k1)];
-            self.entries[*next as usize] = *entry;
+            let at = *next as usize;
+            self.k0[at] = entry.key.k0;
+            self.k1[at] = entry.key.k1;
+            self.payloads[at] = entry.payload;
+            self.folds[at] = fold(entry.key);
             *next += 1;
         }
-        self.folds.clear();
-        self.folds.extend(self.entries.iter().map(|entry| fold(entry.key)));
     }
 }
 

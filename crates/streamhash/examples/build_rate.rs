@@ -1,0 +1,70 @@
+//! Prints how fast sorted keys are built, by algorithm and number of workers: `build_rate [DIRECTORY [MILLIONS [WHICH]]]`.
+#![allow(clippy::print_stdout)]
+
+use std::{error::Error, path, time::Instant};
+
+use icecore_diskio::IfExists;
+use icecore_streamhash::{Algorithm, Options, Path, SortedBuilder};
+
+type Keys = Vec<[u8; 16]>;
+
+fn sorted_keys(count: usize) -> Keys {
+    let mut state = 1u64;
+    let mut next = || {
+        state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let z = (state ^ state >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let z = (z ^ z >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ z >> 31
+    };
+    let mut keys: Keys =
+        (0..count).map(|_| (u128::from(next()) << 64 | u128::from(next())).to_le_bytes()).collect();
+    keys.sort_unstable();
+    keys
+}
+
+/// Seconds for which this thread has had a processor, where the system tells: what others run does not count.
+fn own_seconds() -> Option<f64> {
+    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    Some(stat.split(' ').next()?.parse::<f64>().ok()? / 1e9)
+}
+
+/// Seconds that a build takes, the file included: all of them, and those of this thread.
+fn build(path: &path::Path, keys: &Keys, options: Options) -> icecore_streamhash::Result<[f64; 2]> {
+    let (start, own) = (Instant::now(), own_seconds());
+    let mut builder = SortedBuilder::create(path, keys.len() as u64, options)?;
+    for (payload, key) in (0u64..).zip(keys) {
+        builder.add(key, payload & 0xFF_FFFF)?;
+    }
+    builder.finish()?;
+    let elapsed = start.elapsed().as_secs_f64();
+    Ok([elapsed, own_seconds().zip(own).map_or(elapsed, |(end, start)| end - start)])
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let dir = tempfile::tempdir_in(arguments.next().unwrap_or_else(|| ".".to_owned()))?;
+    let millions: usize = arguments.next().map_or(Ok(10), |millions| millions.parse())?;
+    let keys = sorted_keys(millions * 1_000_000);
+    let path = dir.path().join("index");
+    let only = arguments.next().unwrap_or_default();
+    for algorithm in [Algorithm::Bijection, Algorithm::PtrHash] {
+        for workers in [1, 2] {
+            for instructions in Path::all() {
+                let what = format!("{algorithm:?}, {workers} workers, {instructions:?}");
+                if !what.contains(&only) {
+                    continue;
+                }
+                let options = Options::new().algorithm(algorithm).payload_bytes(3).fingerprint_bytes(1);
+                let options = options.workers(workers).if_exists(IfExists::Replace).path(instructions);
+                let mut best = [f64::INFINITY; 2];
+                for _ in 0..8 {
+                    let seconds = build(&path, &keys, options.clone())?;
+                    best = [best[0].min(seconds[0]), best[1].min(seconds[1])];
+                }
+                let [rate, own] = best.map(|seconds| keys.len() as f64 / seconds / 1e6);
+                println!("{what}: {rate:.1} M keys/s, {own:.1} M keys per second of the calling thread");
+            }
+        }
+    }
+    Ok(())
+}
