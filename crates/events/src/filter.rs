@@ -118,6 +118,17 @@ impl Default for Query {
 }
 
 impl Query {
+    /// False where no event of some ledgers can be an answer: they lie outside of those asked for, or an earlier page is
+    /// done with them.
+    pub fn reaches(&self, ledgers: LedgerRange) -> bool {
+        let asked = self.ledgers.is_none_or(|asked| asked.intersect(ledgers).is_some());
+        let ahead = self.after.is_none_or(|after| match self.order {
+            Order::Ascending => after.ledger <= ledgers.last,
+            Order::Descending => after.ledger >= ledgers.first,
+        });
+        asked && ahead
+    }
+
     /// True when one of the filters lets an event with these fields pass, or there are none.
     pub fn matches(&self, event: &EventFields<'_>) -> bool {
         self.filters.is_empty() || self.filters.iter().any(|filter| filter.matches(event))

@@ -1,15 +1,15 @@
 //! Harnesses: each takes any bytes and panics when a property breaks.
 #![allow(clippy::unwrap_used)]
 
-use std::{path::Path, sync::Arc};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use icecore_diskio::{Disk, FaultyDisk, IfExists};
 use icecore_ledger::{ChunkId, Decoder, LedgerRange, LedgerSeq};
 use roaring::RoaringBitmap;
 
 use crate::{
-    ChunkEvents, ChunkEventsWriter, EventPaths, EventRecord, Filter, Options, Order, Position, Query, Result,
-    TermIds, TermKey, decode_bitmap,
+    ChunkEvents, ChunkEventsWriter, EventCounts, EventPaths, EventRecord, Filter, HotIndexLoader,
+    HotIndexWriter, HotView, Options, Order, Position, Query, Result, TermIds, TermKey, decode_bitmap,
 };
 
 #[path = "../tests/common/toy.rs"]
@@ -203,6 +203,130 @@ fn passes(record: &EventRecord, query: &Query) -> bool {
         })
 }
 
+/// Ledgers appended, refused, removed and loaded again as the data says: every view reads like a map of lists did when it
+/// was taken.
+pub fn hot_index(data: &[u8]) {
+    let mut numbers = Numbers(data);
+    let mut writer = HotIndexWriter::new("hot", LedgerSeq(2));
+    let mut model = HotModel::default();
+    let mut views = Vec::new();
+    for step in 0..100 {
+        if numbers.0.is_empty() || model.events() > 1 << 17 {
+            break;
+        }
+        if step % 8 == 0 {
+            views.push((writer.index().view(), model.clone()));
+        }
+        match numbers.below(16) {
+            0 => {
+                let keep = numbers.below(1 + model.ends.len() as u64) as usize;
+                writer.trim(LedgerSeq(1 + keep as u32));
+                model.trim(keep);
+            }
+            1 => writer = model.load(),
+            2 => refuse(&mut writer, &model, &mut numbers),
+            _ => {
+                let (events, postings) = model.draw(&mut numbers);
+                writer.append(model.next(), events, &postings).unwrap();
+                model.append(events, &postings);
+            }
+        }
+    }
+    views.push((writer.index().view(), model));
+    views.iter().for_each(|(view, model)| model.check(view, &mut numbers));
+}
+
+/// What must not be taken changes nothing; that shows when the views are checked.
+fn refuse(writer: &mut HotIndexWriter, model: &HotModel, numbers: &mut Numbers<'_>) {
+    let (events, mut postings) = model.draw(numbers);
+    let (beyond, next) = (model.events() + events as u32, model.next());
+    postings.push((TermKey([0; 16]), beyond));
+    assert!(writer.append(next, events, &postings).is_err(), "an id beyond the ledger");
+    postings.pop();
+    let other = LedgerSeq(numbers.below(1 << 20) as u32);
+    assert!(other == next || writer.append(other, events, &postings).is_err(), "another ledger");
+    if postings.first().is_some_and(|first| first.1 < beyond - 1) {
+        postings.insert(0, (TermKey([0; 16]), beyond - 1));
+        assert!(writer.append(next, events, &postings).is_err(), "ids that descend");
+    }
+}
+
+/// Terms with their ids, and how many events there are after each ledger.
+#[derive(Clone, Default)]
+struct HotModel {
+    terms: BTreeMap<TermKey, Vec<u32>>,
+    ends: Vec<u32>,
+}
+
+impl HotModel {
+    fn events(&self) -> u32 {
+        self.ends.last().copied().unwrap_or(0)
+    }
+
+    fn next(&self) -> LedgerSeq {
+        LedgerSeq(2 + self.ends.len() as u32)
+    }
+
+    /// Terms of a ledger: stretches of ids, one of every so many, of terms few and many; and one pair twice.
+    fn draw(&self, numbers: &mut Numbers<'_>) -> (usize, Vec<(TermKey, u32)>) {
+        let events = [0, 1, 7, 200, 20_000][numbers.below(5) as usize];
+        let (from, to) = (self.events(), self.events() + events);
+        let mut postings = Vec::new();
+        for _ in 0..numbers.below(6) {
+            let key = TermKey([numbers.below(12) as u8; 16]);
+            let (start, every) =
+                (numbers.below(u64::from(events) + 1) as u32, 1 + numbers.below(200) as usize);
+            let count = numbers.below(1 << 14) as usize;
+            postings.extend((from + start..to).step_by(every).take(count).map(|id| (key, id)));
+        }
+        postings.extend(postings.last().copied());
+        postings.sort_by_key(|posting| posting.1);
+        (events as usize, postings)
+    }
+
+    fn append(&mut self, events: usize, postings: &[(TermKey, u32)]) {
+        self.ends.push(self.events() + events as u32);
+        for (key, id) in postings {
+            let ids = self.terms.entry(*key).or_default();
+            if ids.last() != Some(id) {
+                ids.push(*id);
+            }
+        }
+    }
+
+    fn trim(&mut self, ledgers: usize) {
+        self.ends.truncate(ledgers);
+        let end = self.events();
+        self.terms.values_mut().for_each(|ids| ids.truncate(ids.partition_point(|id| *id < end)));
+    }
+
+    fn load(&self) -> HotIndexWriter {
+        let mut loader = HotIndexLoader::new("hot", LedgerSeq(2));
+        let starts = std::iter::once(&0).chain(&self.ends);
+        for (seq, (start, end)) in (2..).zip(starts.zip(&self.ends)) {
+            loader.push_ledger(LedgerSeq(seq), end - start).unwrap();
+        }
+        for (key, ids) in &self.terms {
+            ids.iter().for_each(|id| loader.push(*key, *id).unwrap());
+        }
+        assert!(loader.push(TermKey([99; 16]), self.events()).is_err_and(|e| e.is_corrupt()));
+        loader.finish()
+    }
+
+    fn check(&self, view: &HotView, numbers: &mut Numbers<'_>) {
+        assert_eq!((view.event_count(), view.ledger_count() as usize), (self.events(), self.ends.len()));
+        let ends = (0..).map_while(|index| view.end(index));
+        assert!(ends.eq(self.ends.iter().copied()));
+        for (key, ids) in &self.terms {
+            let range = numbers.below(1 << 17) as u32..numbers.below(1 << 18) as u32;
+            let within = ids.iter().copied().filter(|id| range.contains(id));
+            assert!(view.term_ids(key, range.clone()).iter().eq(within));
+            assert!(view.term_ids(key, 0..u32::MAX).iter().eq(ids.iter().copied()));
+        }
+        assert!(view.term_ids(&TermKey([99; 16]), 0..u32::MAX).is_empty());
+    }
+}
+
 /// Numbers out of bytes: two bytes each, four where the bound needs them, and a fixed pattern when they run out.
 struct Numbers<'a>(&'a [u8]);
 
@@ -275,6 +399,15 @@ mod tests {
         for _ in 0..250 {
             let len = rng.below(6000) as usize;
             round_trip(&bytes(&mut rng, len));
+        }
+    }
+
+    #[test]
+    fn hot_indexes_of_any_history() {
+        let mut rng = SplitMix64::new(5);
+        for _ in 0..250 {
+            let len = rng.below(400) as usize;
+            hot_index(&bytes(&mut rng, len));
         }
     }
 

@@ -331,3 +331,166 @@ fn is_dense(chains: &Chains, tail: BlockRef, id: u32) -> bool {
     }
     true
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use icecore_testkit::SplitMix64;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// One term.
+    struct Term {
+        chains: Chains,
+        appender: Appender,
+        first: u32,
+        tail: BlockRef,
+    }
+
+    impl Term {
+        fn of(ids: &[u32]) -> Self {
+            let (chains, appender) = (Chains::new(), Appender::new());
+            let mut term = Term { chains, appender, first: ids[0], tail: BlockRef::NONE };
+            ids.iter().for_each(|&id| term.push(id).unwrap());
+            term
+        }
+
+        fn push(&mut self, id: u32) -> Result<()> {
+            self.tail = self.appender.push(&self.chains, self.first, self.tail, id)?;
+            Ok(())
+        }
+
+        fn ids(&self, within: Range<u32>) -> Vec<u32> {
+            self.chains.ids(self.first, self.tail, within).iter().collect()
+        }
+
+        /// The bytes of its blocks, and how many of these are bits.
+        fn size(&self) -> (usize, usize) {
+            let (mut at, mut bytes, mut bits) = (self.tail, 0, 0);
+            while at != BlockRef::NONE {
+                bytes += 4 * BLOCK_WORDS[at.size() as usize];
+                bits += usize::from(at.size() == BITS);
+                at = self.chains.block(at).link();
+            }
+            (bytes, bits)
+        }
+    }
+
+    fn roaring_bytes(ids: &[u32]) -> usize {
+        RoaringBitmap::from_sorted_iter(ids.iter().copied()).unwrap().serialized_size()
+    }
+
+    /// Stretches of ids, each so long, with one id every so many.
+    fn sets() -> impl Strategy<Value = Vec<u32>> {
+        let every = prop_oneof![Just(1u32), 2u32..10, 10u32..3000, 60_000u32..70_000, Just(1 << 22)];
+        let stretch =
+            (every, 1u32..60_000).prop_map(|(every, times)| (every, times.min(200_000 / every + 3)));
+        (0u32..100_000, prop::collection::vec(stretch, 0..10)).prop_map(|(first, stretches)| {
+            let mut ids = vec![first];
+            for (every, times) in stretches {
+                let last = ids[ids.len() - 1];
+                ids.extend((1..=times).map(|n| last + n * every));
+            }
+            ids
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(100))]
+        #[test]
+        fn any_ids_are_read_back_whole_and_in_part(ids in sets(), cuts in prop::collection::vec(any::<u32>(), 6)) {
+            let term = Term::of(&ids);
+            prop_assert_eq!(&term.ids(0..u32::MAX), &ids);
+            let end = ids[ids.len() - 1] + 2;
+            for cut in cuts.windows(2) {
+                let within = cut[0] % end..cut[1] % end;
+                let expected: Vec<_> = ids.iter().copied().filter(|id| within.contains(id)).collect();
+                prop_assert_eq!(term.ids(within), expected);
+            }
+            prop_assert!(term.size().0 <= 10 * ids.len() + 256);
+        }
+    }
+
+    #[test]
+    fn ids_ascend_and_the_same_twice_is_one() {
+        let mut term = Term::of(&[5, 5, 9, 9, 300]);
+        assert_eq!(term.ids(0..u32::MAX), [5, 9, 300]);
+        assert!(matches!(term.push(299), Err(Error::Descending { last: 300, id: 299 })));
+        let mut one = Term::of(&[5]);
+        assert!(matches!(one.push(4), Err(Error::Descending { last: 5, id: 4 })));
+        assert!((one.tail == BlockRef::NONE) && one.ids(0..5).is_empty());
+    }
+
+    #[test]
+    fn the_highest_ids_of_all() {
+        let ids = [0, 1 << 7, 1 << 14, 1 << 21, 1 << 28, u32::MAX - 70_000, u32::MAX - 2, u32::MAX - 1];
+        assert_eq!(Term::of(&ids).ids(0..u32::MAX), ids);
+        let dense: Vec<_> = (u32::MAX - 140_000..u32::MAX).collect();
+        let term = Term::of(&dense);
+        assert!(term.size().1 > 0 && term.ids(0..u32::MAX) == dense);
+    }
+
+    #[test]
+    fn dense_terms_take_what_their_bits_take() {
+        for (every, windows) in [(1, 20), (2, 20), (3, 7), (5, 20)] {
+            let ids: Vec<_> = (0..windows * WINDOW).step_by(every).collect();
+            let (bytes, bits) = Term::of(&ids).size();
+            // The first window begins with what shows that it is dense.
+            assert!(
+                bits == windows as usize && bytes <= (windows as usize + 1) * 8300,
+                "every {every}: {bytes}"
+            );
+        }
+    }
+
+    #[test]
+    fn no_kind_of_term_takes_much_more_than_a_roaring_bitmap() {
+        let mut rng = SplitMix64::new(1);
+        for density in [2, 5, 10, 15, 20, 50, 200, 1000, 10_000] {
+            let ids: Vec<_> = (0..2_000_000).filter(|_| rng.below(density) == 0).collect();
+            let (bytes, roaring) = (Term::of(&ids).size().0, roaring_bytes(&ids));
+            assert!(bytes * 10 <= roaring * 14 + 2000, "one in {density}: {bytes} bytes, roaring {roaring}");
+        }
+    }
+
+    #[test]
+    fn bursts_waste_little() {
+        // Ids enough to look dense, in one of two windows.
+        let burst = |window: u32, count: u32| (0..count).map(move |id| window * 2 * WINDOW + id);
+        for count in [100, 1900, 3900, 4100, 9000, 22_000] {
+            let ids: Vec<_> = (0..20).flat_map(|window| burst(window, count)).collect();
+            let term = Term::of(&ids);
+            assert!(term.size().0 <= 5 * ids.len(), "{count}: {:?}", term.size());
+            assert_eq!(term.ids(0..u32::MAX), ids);
+        }
+    }
+
+    #[test]
+    fn room_is_reckoned_before_it_is_taken() {
+        let appender = |next_unit| Appender { next_unit };
+        assert!(appender(1).check_room(20_000_000).is_ok());
+        assert!(matches!(appender(1).check_room(40_000_000), Err(Error::TooLarge { size: 40_000_000, .. })));
+        assert!(appender(1).check_room(usize::MAX).is_err());
+        assert!(appender(UNITS - 1000).check_room(111).is_ok());
+        assert!(appender(UNITS - 1000).check_room(112).is_err());
+
+        // What was promised is kept, to the last word; where little is left, there are no bits.
+        let ids: Vec<_> = (0..20_000).collect();
+        let mut term = Term {
+            chains: Chains::new(),
+            appender: appender(UNITS - 4 * 8 * 256),
+            first: 0,
+            tail: BlockRef::NONE,
+        };
+        ids.iter().for_each(|&id| term.push(id).unwrap());
+        assert!(term.size().1 == 0 && term.ids(0..u32::MAX) == ids);
+        let sparse = UNITS - UNITS_PER_ID * 500;
+        let mut terms = appender(sparse);
+        terms.check_room(500).unwrap();
+        let chains = Chains::new();
+        for _ in 0..500 {
+            terms.push(&chains, 1, BlockRef::NONE, 1 << 30).unwrap();
+        }
+        assert!(terms.next_unit <= UNITS);
+    }
+}

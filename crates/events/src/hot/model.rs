@@ -13,32 +13,36 @@ use crate::{EventCounts, TermKey};
 const EVERY_EVENT: TermKey = TermKey([1; 16]);
 const FIRST: LedgerSeq = LedgerSeq(2);
 
-fn own(id: u32) -> TermKey {
-    TermKey([2 + id as u8; 16])
+/// The term that the first event of a ledger has, and no other.
+fn own(index: u32) -> TermKey {
+    TermKey([2 + index as u8; 16])
 }
 
-/// A ledger of some events, each with a term of its own and the one that all have.
+/// A ledger of at least one event.
 fn append(writer: &mut HotIndexWriter, events: u32) {
-    let first_id = writer.event_count();
-    let ids = first_id..first_id + events;
-    let postings: Vec<_> = ids.flat_map(|id| [(EVERY_EVENT, id), (own(id), id)]).collect();
-    writer.append(writer.next_ledger().unwrap(), events as usize, &postings).unwrap();
+    let (first_id, seq) = (writer.event_count(), writer.next_ledger().unwrap());
+    let mut postings = vec![(own(seq.0 - FIRST.0), first_id)];
+    postings.extend((first_id..first_id + events).map(|id| (EVERY_EVENT, id)));
+    writer.append(seq, events as usize, &postings).unwrap();
 }
 
+/// Checks a view of ledgers that end where `ends` says. The term of the ledger after it must not be there.
 fn check(view: &HotView, ends: &[u32]) {
     let end = view.event_count();
-    assert_eq!(Some(&end), ends.get(view.ledger_count() as usize));
+    let ledgers = view.ledger_count();
+    assert_eq!(end, ends[..ledgers as usize].last().copied().unwrap_or(0));
     assert!(view.term_ids(&EVERY_EVENT, 0..u32::MAX).iter().eq(0..end));
-    if let Some(last) = end.checked_sub(1) {
-        assert!(view.term_ids(&own(last), 0..u32::MAX).iter().eq([last]));
+    for index in ledgers.saturating_sub(1)..=ledgers {
+        let ids = view.ids_of(LedgerSeq(FIRST.0 + index)).map(|ids| ids.start);
+        assert!(view.term_ids(&own(index), 0..u32::MAX).iter().eq(ids));
     }
-    assert!(view.term_ids(&own(end), 0..u32::MAX).is_empty(), "of the ledger after the view");
 }
 
+/// Has a reader look while the writer, after some ledgers, does one thing more. `after` is how many ledgers there are then.
 fn beside(
     before: &'static [u32],
     write: impl Fn(&mut HotIndexWriter) + Copy + Send + Sync + 'static,
-    ends: &'static [u32],
+    after: u32,
 ) {
     let mut model = Builder::new();
     model.preemption_bound = Some(3);
@@ -46,27 +50,51 @@ fn beside(
     model.check(move || {
         let mut writer = HotIndexWriter::new("", FIRST);
         before.iter().for_each(|&events| append(&mut writer, events));
-        let index = writer.index();
-        let reader = thread::spawn(move || check(&index.view(), ends));
+        let sum = before.iter().sum::<u32>();
+        let ends: Vec<_> = before
+            .iter()
+            .scan(0, |end, events| {
+                Some({
+                    *end += events;
+                    *end
+                })
+            })
+            .chain([sum + 1])
+            .collect();
+        let (index, of_reader) = (writer.index(), ends.clone());
+        let reader = thread::spawn(move || check(&index.view(), &of_reader));
         write(&mut writer);
         reader.join().unwrap();
-        check(&writer.index().view(), ends);
+        let view = writer.index().view();
+        assert_eq!(view.ledger_count(), after);
+        check(&view, &ends);
     });
 }
 
-/// The first ledger of all: terms, segments and ends all appear at once.
+/// Terms, segments and ends all appear at once.
 #[test]
 fn a_first_ledger() {
-    beside(&[], |writer| append(writer, 1), &[0, 1]);
+    beside(&[], |writer| append(writer, 1), 1);
 }
 
-/// Deltas are added to a block, and a block to a chain; a shard of four entries gives way to one of eight.
 #[test]
-fn a_ledger_that_goes_on_where_others_ended() {
-    beside(&[2], |writer| append(writer, 2), &[0, 2, 4]);
+fn a_delta_in_a_block() {
+    beside(&[2], |writer| append(writer, 1), 2);
+}
+
+/// A block of eight deltas is full.
+#[test]
+fn a_block_in_a_chain() {
+    beside(&[9], |writer| append(writer, 1), 2);
+}
+
+/// Four entries give way to eight.
+#[test]
+fn a_larger_shard() {
+    beside(&[1, 1], |writer| append(writer, 1), 3);
 }
 
 #[test]
 fn a_trim() {
-    beside(&[1, 1], |writer| writer.trim(FIRST), &[0, 1, 2]);
+    beside(&[1, 1], |writer| writer.trim(FIRST), 1);
 }

@@ -79,7 +79,7 @@ impl Shard {
     /// look may not be at the next.
     fn find(&self, hash: u64, key: [u64; 2]) -> Option<(usize, u32)> {
         let len = self.entries.len();
-        let begin = (u64::from(hash as u32) * len as u64 >> 32) as usize;
+        let begin = ((u64::from(hash as u32) * len as u64) >> 32) as usize;
         (begin..len).chain(0..begin).find_map(|index| {
             let entry = &self.entries[index];
             let first = entry.first.load(Acquire);
