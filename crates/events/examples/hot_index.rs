@@ -63,7 +63,7 @@ fn say(name: &str, times: &[Duration]) {
     let mut sorted = times.to_vec();
     sorted.sort_unstable();
     let at = |part: f64| sorted[((sorted.len() - 1) as f64 * part) as usize];
-    println!("{name:>16}: p50 {:?}, p99 {:?}, max {:?}", at(0.5), at(0.99), at(1.0));
+    println!("{name:>16}: p10 {:?}, p50 {:?}, p99 {:?}, max {:?}", at(0.1), at(0.5), at(0.99), at(1.0));
 }
 
 fn time<T>(times: u32, mut work: impl FnMut() -> T) -> Duration {

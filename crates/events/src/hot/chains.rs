@@ -332,7 +332,7 @@ fn is_dense(chains: &Chains, tail: BlockRef, id: u32) -> bool {
     true
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests {
     use icecore_testkit::SplitMix64;
     use proptest::prelude::*;

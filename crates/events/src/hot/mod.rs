@@ -13,7 +13,8 @@
 //! What is to be removed is removed by building another index without it; views keep the one that they were taken of.
 
 mod chains;
-#[cfg(all(test, loom))]
+#[cfg(test)]
+#[cfg(loom)]
 mod model;
 mod table;
 mod words;

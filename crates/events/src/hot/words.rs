@@ -50,7 +50,7 @@ impl Words {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests {
     use std::sync::atomic::Ordering::Relaxed;
 
