@@ -12,7 +12,7 @@ use crate::{
     blob::Blobs,
     mutants,
     ops::{Rules, due},
-    record::{FollowUp, FollowUpKey, Master, Owed, Stored, StoreFacts},
+    record::{FollowUp, FollowUpKey, Intent, Master, Owed, Stored, StoreFacts},
     rows::Rows,
     view::View,
 };
@@ -74,6 +74,7 @@ impl Client {
         let owed = view.owed();
         match self.commit(view) {
             Ok(()) => Outcome { results, owed },
+            Err(_) if mutants::on("failed_commit_confirmed") => Outcome { results, owed },
             Err(error) => {
                 // A refusal stands; what would have been stored is not.
                 let refused = |result: Result<R>| match result {
@@ -141,10 +142,24 @@ impl Client {
     }
 
     /// Every transaction, in order.
-    pub(crate) fn txids(&self, mut each: impl FnMut(TxId)) -> Result<()> {
+    pub(crate) fn txids(&self) -> Result<Vec<TxId>> {
+        let mut keys = Vec::new();
         self.backend.scan(Family::Master, &[], &mut |key, _| {
-            key.try_into().map(|txid| each(TxId(txid))).is_ok()
-        })
+            keys.push(key.try_into().map(TxId).map_err(|_| Error::damaged(Family::Master, key, "its key is no txid")));
+            true
+        })?;
+        keys.into_iter().collect()
+    }
+
+    /// What runs over several transactions began and did not end.
+    pub(crate) fn intents(&self) -> Result<Vec<Intent>> {
+        let mut intents = Vec::new();
+        self.backend.scan(Family::Intent, &[], &mut |key, value| {
+            let id = key.try_into().map_err(|_| Error::damaged(Family::Intent, key, "its key is no hash"));
+            intents.push(id.and_then(|id| Intent::decode(&id, self.page_size, value)));
+            true
+        })?;
+        intents.into_iter().collect()
     }
 }
 

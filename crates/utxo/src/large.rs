@@ -47,6 +47,9 @@ pub(crate) fn create(
         // The records that were made stay for the next attempt; a lock that stays too runs out.
         let _ = unlock(client, &tx.txid);
     })?;
+    if !made && mutants::on("retry_does_not_clear") {
+        return Err(Error::TxExists { txid: tx.txid });
+    }
     if let Err(error) = clear(client, rules, &tx.txid, create::own_height(height, options)) {
         tracing::warn!(txid = %tx.txid, %error, "stored; cannot be spent until it is created again or mined");
     }

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    Backend, Batch, Family, Result, TxId,
+    Backend, Batch, Family, Result, TxId, mutants,
     record::{Due, Extra, FollowUp, FollowUpKey, Intent, Lock, Master, Page, Stored, TxFacts},
 };
 
@@ -42,7 +42,11 @@ impl<R: Stored> Table<R> {
         }
         let bytes: Vec<_> = missing.iter().map(|key| R::key(key)).collect();
         for (key, value) in missing.into_iter().zip(backend.read(R::FAMILY, &bytes)) {
-            let now = value.and_then(|value| value.map(|value| R::decode(key, page_size, &value)).transpose());
+            let decode = |value: Vec<u8>| R::decode(key, page_size, &value);
+            let now = match value.and_then(|value| value.map(decode).transpose()) {
+                Err(error) if error.is_corrupt() && mutants::on("garbage_is_missing") => Ok(None),
+                now => now,
+            };
             let due_before = now.as_ref().ok().and_then(Option::as_ref).map_or([None, None], Stored::due);
             self.entries.insert(key.clone(), Entry { now, due_before, changed: false, item: 0 });
         }

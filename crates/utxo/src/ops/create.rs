@@ -101,7 +101,9 @@ pub(crate) fn create(view: &mut View<'_>, rules: &Rules, tx: &NewTx, height: u32
     }
     view.put(&tx.txid, records.facts)?;
     view.put(&tx.txid, records.master)?;
-    due::evaluate(view, rules, &tx.txid, Some(own_height(height, options)))?;
+    if !mutants::on("create_without_dah") {
+        due::evaluate(view, rules, &tx.txid, Some(own_height(height, options)))?;
+    }
     Ok(())
 }
 

@@ -40,7 +40,8 @@ pub(crate) fn spend(view: &mut View<'_>, rules: &Rules, tx: &SpendTx, height: u3
     if error.errors().next().is_none() {
         return Ok(());
     }
-    if error.is_invalid_tx() && !mutants::on("invalid_keeps_spends") {
+    let give_back = error.is_invalid_tx() && !mutants::on("invalid_keeps_spends");
+    if give_back || mutants::on("transient_gives_back") {
         for (number, input) in tx.inputs.iter().enumerate() {
             if error.inputs.get(number).is_some_and(Result::is_ok) {
                 let given_back = Unspend { outpoint: input.outpoint, by: spender(number) };
