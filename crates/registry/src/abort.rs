@@ -11,7 +11,8 @@ pub(crate) fn notice_once() {
     notice(cfg!(panic = "abort"), &GIVEN);
 }
 
-fn notice(aborts: bool, given: &Once) {
+/// The decision, apart from the build it is made in: tests are always built to unwind.
+pub(crate) fn notice(aborts: bool, given: &Once) {
     if aborts && mutants::on("notice_every_time") {
         return tell();
     }
@@ -24,10 +25,4 @@ fn tell() {
     tracing::warn!(
         "panics abort this process: a panicking worker ends it, and no guard, gate or report is honoured"
     );
-}
-
-/// The decision itself, for the acceptance test: a test binary is always built to unwind.
-#[cfg(test)]
-pub(crate) fn notice_for_test(aborts: bool, given: &Once) {
-    notice(aborts, given);
 }

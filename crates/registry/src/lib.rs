@@ -72,9 +72,11 @@ mod token;
 mod wait;
 mod worker;
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod acceptance;
-#[cfg(all(test, loom))]
+#[cfg(test)]
+#[cfg(loom)]
 mod models;
 
 pub use clock::{Clock, ManualClock, SystemClock};

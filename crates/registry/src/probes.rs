@@ -4,8 +4,11 @@
 #[derive(Default)]
 pub(crate) struct Probes {
     #[cfg(test)]
-    armed: std::sync::Mutex<std::collections::BTreeMap<&'static str, Box<dyn FnOnce() + Send>>>,
+    armed: std::sync::Mutex<std::collections::BTreeMap<&'static str, Step>>,
 }
+
+#[cfg(test)]
+type Step = Box<dyn FnOnce() + Send>;
 
 impl Probes {
     /// The code is at `place` and holds no lock.
@@ -18,8 +21,9 @@ impl Probes {
     }
 
     /// Runs `step`, once, when the code next comes to `place`.
-    #[cfg(all(test, not(loom)))]
+    #[cfg(test)]
+    #[cfg(not(loom))]
     pub(crate) fn arm(&self, place: &'static str, step: impl FnOnce() + Send + 'static) {
-        self.armed.lock().unwrap().insert(place, Box::new(step));
+        self.armed.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(place, Box::new(step));
     }
 }

@@ -85,8 +85,8 @@ pub enum WorkerState {
     Running,
     /// It was told to end and has not yet.
     Stopping,
-    /// It ended by itself, and was not joined yet.
-    Ended(WorkerStatus),
+    /// It ended and was not joined yet; how, unless only joining would tell.
+    Ended(Option<WorkerStatus>),
     /// It was replaced or given up on; it may still run.
     Orphaned,
 }
@@ -257,10 +257,12 @@ impl<K: Key> Registry<K> {
         let table = self.shared.table();
         let in_slots = table.slots.iter().filter_map(|(key, slot)| {
             let worker = slot.worker.as_ref()?;
-            let state = match worker.handle.peek() {
-                Some(status) => WorkerState::Ended(status),
-                None if slot.running() => WorkerState::Running,
-                None => WorkerState::Stopping,
+            let state = if worker.handle.finished() {
+                WorkerState::Ended(worker.handle.peek())
+            } else if slot.token.is_some() {
+                WorkerState::Running
+            } else {
+                WorkerState::Stopping
             };
             Some((*key, worker, state))
         });

@@ -1,4 +1,4 @@
-use std::{fmt, future::Future, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{
     clock::SystemClock,
@@ -40,11 +40,9 @@ impl CancelToken {
     }
 
     /// Completes when the order is given. Needs no particular runtime.
-    pub fn cancelled(&self) -> impl Future<Output = ()> + Send + '_ {
-        async move {
-            let time = Time { clock: &SystemClock::default(), timer: &Timer::Nobody };
-            wait(&self.inner.signal, time, None, || self.look()).await;
-        }
+    pub async fn cancelled(&self) {
+        let time = Time { clock: &SystemClock::default(), timer: &Timer::Nobody };
+        wait(&self.inner.signal, time, None, || self.look()).await;
     }
 
     /// Blocks until the order is given.

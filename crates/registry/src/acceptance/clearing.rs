@@ -26,7 +26,7 @@ fn refused_with(status: WorkerStatus, result: crate::Result<()>, store: &Mutex<V
 
 #[test]
 fn clear_is_refused_while_an_orphan_is_reaped() {
-    within_seconds(|| {
+    within_seconds(5, || {
         let (manager, _clock) = managed();
         manager.add("a", PASS);
         let mut wedge = orphan(manager.registry(), "a");
@@ -44,7 +44,7 @@ fn clear_is_refused_while_an_orphan_is_reaped() {
 
 #[test]
 fn clearing_latch_drops_with_the_last_guard() {
-    within_seconds(|| {
+    within_seconds(5, || {
         let (registry, _clock) = by_hand();
         let outer = registry.hold_clearing("a");
         drop(registry.hold_clearing("a"));
@@ -60,7 +60,7 @@ fn clearing_latch_drops_with_the_last_guard() {
 
 #[test]
 fn clearing_latch_counts_concurrent_and_panicking_holders() {
-    within_seconds(|| {
+    within_seconds(5, || {
         let (registry, _clock) = by_hand();
         let outer = registry.hold_clearing("a");
         thread::scope(|scope| {
@@ -88,7 +88,7 @@ fn clearing_latch_counts_concurrent_and_panicking_holders() {
 
 #[test]
 fn start_during_a_clear_is_refused() {
-    within_seconds(|| {
+    within_seconds(5, || {
         let (manager, _clock) = managed();
         manager.add("a", PASS);
         let start = |key| manager.registry().start_thread(key, WorkerConfig::default(), |_| ());
@@ -118,7 +118,7 @@ fn clear_slips_in(manager: &Arc<Manager<Key>>, place: &'static str) -> Clear {
 
 #[test]
 fn clear_slipping_into_a_start_keeps_its_barrier() {
-    within_seconds(|| {
+    within_seconds(5, || {
         let (manager, _clock) = managed();
         let gate = manager.add("a", PASS);
         let clear = clear_slips_in(&manager, "launch");
@@ -135,7 +135,7 @@ fn clear_slipping_into_a_start_keeps_its_barrier() {
 
 #[test]
 fn clear_slipping_into_a_quiesce_keeps_its_barrier() {
-    within_seconds(|| {
+    within_seconds(5, || {
         let (manager, _clock) = managed();
         let gate = manager.add("a", PASS);
         let clear = clear_slips_in(&manager, "rested");
@@ -149,7 +149,7 @@ fn clear_slipping_into_a_quiesce_keeps_its_barrier() {
 
 #[test]
 fn quiesce_waits_for_a_running_clear() {
-    within_seconds(|| {
+    within_seconds(5, || {
         let (manager, clock) = managed();
         manager.add("a", PASS);
         let clearing = manager.registry().hold_clearing("a");
@@ -168,7 +168,7 @@ fn quiesce_waits_for_a_running_clear() {
 
 #[test]
 fn clear_after_an_unclean_drain_touches_nothing() {
-    within_seconds(|| {
+    within_seconds(5, || {
         let (manager, clock) = managed();
         let gate = manager.add("a", PASS);
         let store = full_store();
@@ -200,7 +200,7 @@ fn clear_after_an_unclean_drain_touches_nothing() {
 
 #[test]
 fn clear_minds_the_orphans_of_its_key_only() {
-    within_seconds(|| {
+    within_seconds(5, || {
         let (manager, _clock) = managed();
         manager.add("a", PASS);
         let store = full_store();

@@ -10,7 +10,7 @@ use crate::{GateStatus, Manager, Sink};
 
 #[test]
 fn merge_keeps_a_live_status() {
-    within_seconds(|| {
+    within_seconds(5, || {
         let (manager, clock) = managed();
         manager.add("a", PASS);
         manager.add("b", PASS);
@@ -21,7 +21,9 @@ fn merge_keeps_a_live_status() {
         let (go, hold) = mpsc::channel::<()>();
         let inside = Arc::downgrade(&manager);
         manager.registry().shared().probes.arm("components_rested", move || {
-            let thread = thread::spawn(move || drop(hold.recv()));
+            let thread = thread::spawn(move || {
+                let _ = hold.recv();
+            });
             let manager = inside.upgrade().unwrap();
             let outcome = manager.registry().register_thread("a", WorkerConfig::default(), thread);
             assert!(matches!(outcome, StartOutcome::Closing));
@@ -41,7 +43,7 @@ fn merge_keeps_a_live_status() {
 
 #[test]
 fn weights_end_in_order_and_equal_ones_together() {
-    within_seconds(|| {
+    within_seconds(5, || {
         let (registry, _clock) = by_hand();
         let (mut zero, mut five, mut other_five, mut ten) =
             (Wedge::new(), Wedge::new(), Wedge::new(), Wedge::new());
@@ -73,7 +75,7 @@ fn weights_end_in_order_and_equal_ones_together() {
 
 #[test]
 fn sink_stores_what_it_received_before_it_ends() {
-    within_seconds(|| {
+    within_seconds(5, || {
         let (registry, _clock) = by_hand();
         let sink = Arc::new(Sink::new());
         let stored = Arc::new(Mutex::new(Vec::new()));
@@ -99,7 +101,7 @@ fn sink_stores_what_it_received_before_it_ends() {
 
 #[test]
 fn shutdown_is_shared_and_can_be_taken_up_again() {
-    within_seconds(|| {
+    within_seconds(5, || {
         // Two at once share it, a third gets the same report.
         let (registry, _clock) = by_hand();
         let mut wedge = Wedge::new();
@@ -134,7 +136,7 @@ fn shutdown_is_shared_and_can_be_taken_up_again() {
 
 #[test]
 fn cancelled_manager_shutdown_can_be_taken_up_again() {
-    within_seconds(|| {
+    within_seconds(5, || {
         let (manager, _clock) = managed();
         let gate = manager.add("a", PASS);
         started(manager.registry().start_thread("a", WorkerConfig::default(), |_| Err("broken")));
@@ -158,7 +160,7 @@ fn destroy(manager: &Manager<Key>) -> Steps<'_, crate::Result<()>> {
 
 #[test]
 fn stop_is_prompt_and_destroy_joins() {
-    within_seconds(|| {
+    within_seconds(5, || {
         let (manager, _clock) = managed();
         let gate = manager.add("a", PASS);
         let mut wedge = Wedge::new();
@@ -180,7 +182,7 @@ fn stop_is_prompt_and_destroy_joins() {
 #[test]
 #[cfg(feature = "tokio")]
 fn runtime_may_go_right_after_a_clean_shutdown() {
-    within_seconds(|| {
+    within_seconds(5, || {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let registry: Registry<Key> = Registry::new();
         let (go, hold) = mpsc::channel::<()>();
@@ -211,7 +213,7 @@ fn runtime_may_go_right_after_a_clean_shutdown() {
 #[test]
 #[cfg(feature = "tokio")]
 fn tasks_alone_shut_down_on_one_thread() {
-    within_seconds(|| {
+    within_seconds(5, || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let registry: Registry<Key> = Registry::new();
@@ -230,7 +232,7 @@ fn tasks_alone_shut_down_on_one_thread() {
 
 #[test]
 fn dropped_registry_cancels_and_logs() {
-    within_seconds(|| {
+    within_seconds(5, || {
         let (registry, _clock) = by_hand();
         let mut wedge = Wedge::new();
         wedge.start(&registry, "a", WorkerConfig::default());
@@ -250,7 +252,7 @@ fn dropped_registry_cancels_and_logs() {
 #[test]
 fn abort_notice_is_given_once_and_in_abort_builds_only() {
     let given = Once::new();
-    let registries = |aborts| logged(|| (0..3).for_each(|_| crate::abort::notice_for_test(aborts, &given)));
+    let registries = |aborts| logged(|| (0..3).for_each(|_| crate::abort::notice(aborts, &given)));
     assert_eq!(registries(false), "");
     let lines = registries(true);
     assert_eq!(lines.lines().count(), 1, "{lines}");

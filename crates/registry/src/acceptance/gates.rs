@@ -49,7 +49,7 @@ fn raising(gate: &PassGate, drained: &Arc<AtomicBool>) -> WorkerConfig {
 
 #[test]
 fn dropped_quiesce_lowers_what_its_hook_raised() {
-    within_seconds(|| {
+    within_seconds(5, || {
         let (registry, _clock) = by_hand();
         let gate = PassGate::new();
         let mut wedge = Wedge::new();
@@ -65,7 +65,7 @@ fn dropped_quiesce_lowers_what_its_hook_raised() {
 
 #[test]
 fn superseded_quiesce_lowers_what_its_hook_raised() {
-    within_seconds(|| {
+    within_seconds(5, || {
         let (registry, _clock) = by_hand();
         let (gate, drained) = (PassGate::new(), Arc::new(AtomicBool::new(false)));
         // Superseded by a restart.
@@ -94,7 +94,7 @@ fn superseded_quiesce_lowers_what_its_hook_raised() {
 
 #[test]
 fn shutdown_raises_the_gates_first() {
-    within_seconds(|| {
+    within_seconds(5, || {
         let (manager, _clock) = managed();
         let gate = manager.add("a", PASS);
         // A plain worker that ends before any component.
@@ -113,7 +113,7 @@ fn shutdown_raises_the_gates_first() {
 
 #[test]
 fn gates_and_latch_leave_no_gap() {
-    within_seconds(|| {
+    within_seconds(5, || {
         let (manager, _clock) = managed();
         let gate = manager.add("a", PASS);
         let (tell, told) = mpsc::channel();
@@ -133,7 +133,7 @@ fn gates_and_latch_leave_no_gap() {
 
 #[test]
 fn gate_is_up_until_the_report() {
-    within_seconds(|| {
+    within_seconds(5, || {
         let (manager, clock) = managed();
         let gate = manager.add("a", PASS);
         let refused = || assert_eq!(gate.begin_pass().unwrap_err(), PassRefused::Closed);
@@ -156,7 +156,7 @@ fn gate_is_up_until_the_report() {
 
 #[test]
 fn pass_after_shutdown_is_refused_for_good() {
-    within_seconds(|| {
+    within_seconds(5, || {
         let (manager, _clock) = managed();
         let gate = manager.add("a", PASS);
         let report = manager.shutdown_blocking();
@@ -170,7 +170,7 @@ fn pass_after_shutdown_is_refused_for_good() {
 
 #[test]
 fn quiesce_waits_for_a_direct_pass() {
-    within_seconds(|| {
+    within_seconds(5, || {
         let (manager, _clock) = managed();
         let gate = manager.add("a", PASS);
         let pass = gate.begin_pass().unwrap();
@@ -185,7 +185,7 @@ fn quiesce_waits_for_a_direct_pass() {
 
 #[test]
 fn panicking_pass_ends() {
-    within_seconds(|| {
+    within_seconds(5, || {
         let (manager, _clock) = managed();
         let gate = manager.add("a", PASS);
         let pass = || gate.pass(|| panic!("in a pass"));
@@ -198,7 +198,7 @@ fn panicking_pass_ends() {
 
 #[test]
 fn wedged_direct_pass_is_in_the_report() {
-    within_seconds(|| {
+    within_seconds(5, || {
         let (manager, clock) = managed();
         let _pass = manager.add("a", PASS).begin_pass().unwrap();
         let mut ending = shutdown_all(&manager);
@@ -213,7 +213,7 @@ fn wedged_direct_pass_is_in_the_report() {
 
 #[test]
 fn pass_is_drained_after_a_panicked_loop() {
-    within_seconds(|| {
+    within_seconds(5, || {
         let (manager, clock) = managed();
         let gate = manager.add("a", PASS);
         let panicked = |gate_status| ComponentStatus {

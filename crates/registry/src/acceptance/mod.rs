@@ -7,6 +7,7 @@
 mod clearing;
 mod ending;
 mod gates;
+mod model;
 mod ownership;
 mod restart;
 
@@ -39,14 +40,14 @@ const GRACE: Duration = Duration::from_secs(1);
 const PASS: Duration = Duration::from_secs(10);
 
 /// Fails a test that hangs.
-fn within_seconds<T: Send + 'static>(test: impl FnOnce() -> T + Send + 'static) -> T {
+fn within_seconds<T: Send + 'static>(seconds: u64, test: impl FnOnce() -> T + Send + 'static) -> T {
     let (done, waiting) = mpsc::channel();
     let runner = thread::spawn(move || {
         let value = test();
         let _ = done.send(());
         value
     });
-    if let Err(mpsc::RecvTimeoutError::Timeout) = waiting.recv_timeout(Duration::from_secs(20)) {
+    if let Err(mpsc::RecvTimeoutError::Timeout) = waiting.recv_timeout(Duration::from_secs(seconds)) {
         panic!("the test hangs");
     }
     runner.join().unwrap_or_else(|payload| std::panic::resume_unwind(payload))
@@ -56,7 +57,7 @@ fn within_seconds<T: Send + 'static>(test: impl FnOnce() -> T + Send + 'static) 
 fn until(condition: impl Fn() -> bool) {
     let start = Instant::now();
     while !condition() {
-        assert!(start.elapsed() < Duration::from_secs(10), "this does not come to pass");
+        assert!(start.elapsed() < Duration::from_secs(4), "this does not come to pass");
         thread::yield_now();
     }
 }

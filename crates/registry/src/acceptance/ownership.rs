@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn dropped_quiesce_keeps_the_handle() {
-    within_seconds(|| {
+    within_seconds(5, || {
         let (registry, _clock) = by_hand();
         let mut wedge = Wedge::new();
         wedge.start(&registry, "a", WorkerConfig::default());
@@ -22,7 +22,7 @@ fn dropped_quiesce_keeps_the_handle() {
 
 #[test]
 fn budget_timeout_parks_the_worker() {
-    within_seconds(|| {
+    within_seconds(5, || {
         let (registry, clock) = by_hand();
         let mut wedge = Wedge::new();
         wedge.start(&registry, "a", WorkerConfig::default());
@@ -41,7 +41,7 @@ fn budget_timeout_parks_the_worker() {
 
 #[test]
 fn timeout_is_in_the_report() {
-    within_seconds(|| {
+    within_seconds(5, || {
         let (registry, clock) = with_grace(GRACE);
         let mut wedge = Wedge::new();
         wedge.start(&registry, "a", WorkerConfig::default());
@@ -61,7 +61,7 @@ fn timeout_is_in_the_report() {
 
 #[test]
 fn second_quiesce_says_detached() {
-    within_seconds(|| {
+    within_seconds(5, || {
         let (registry, clock) = by_hand();
         let mut wedge = Wedge::new();
         wedge.start(&registry, "a", WorkerConfig::default());
@@ -80,7 +80,7 @@ fn second_quiesce_says_detached() {
 
 #[test]
 fn dropped_reap_keeps_the_handles() {
-    within_seconds(|| {
+    within_seconds(5, || {
         let (registry, _clock) = by_hand();
         let mut wedge = orphan(&registry, "a");
         let mut reaping = reap(&registry);
@@ -95,7 +95,7 @@ fn dropped_reap_keeps_the_handles() {
 
 #[test]
 fn orphans_are_alive_while_they_are_reaped() {
-    within_seconds(|| {
+    within_seconds(5, || {
         let (registry, clock) = by_hand();
         let _wedge = orphan(&registry, "a");
         let mut reaping = reap(&registry);
@@ -111,7 +111,7 @@ fn orphans_are_alive_while_they_are_reaped() {
 
 #[test]
 fn panicked_orphan_makes_the_report_unclean() {
-    within_seconds(|| {
+    within_seconds(5, || {
         let (registry, _clock) = with_grace(GRACE);
         let (go, hold) = mpsc::channel::<()>();
         started(registry.start_thread("a", WorkerConfig::default(), move |_| -> () {
@@ -135,7 +135,7 @@ fn panicked_orphan_makes_the_report_unclean() {
 #[test]
 fn late_registration_is_in_the_report() {
     for ends_in_time in [true, false] {
-        within_seconds(move || {
+        within_seconds(5, move || {
             let (registry, _clock) = by_hand();
             let (go, hold) = mpsc::channel::<()>();
             let late = Arc::downgrade(&registry);

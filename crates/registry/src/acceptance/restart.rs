@@ -7,7 +7,7 @@ use crate::{DrainHook, worker::Worker};
 
 #[test]
 fn late_exit_leaves_the_new_worker_running() {
-    within_seconds(|| {
+    within_seconds(5, || {
         let (registry, _clock) = by_hand();
         let (mut old, mut new) = (Wedge::new(), Wedge::new());
         assert_eq!(old.start(&registry, "a", WorkerConfig::default()), 1);
@@ -26,7 +26,7 @@ fn late_exit_leaves_the_new_worker_running() {
 
 #[test]
 fn restart_joins_a_finished_predecessor() {
-    within_seconds(|| {
+    within_seconds(5, || {
         let (registry, _clock) = with_grace(GRACE);
         started(registry.start_thread("a", WorkerConfig::default(), |_| ()));
         until(|| !registry.is_running("a"));
@@ -45,7 +45,7 @@ fn restart_joins_a_finished_predecessor() {
 
 #[test]
 fn restart_parks_a_wedged_predecessor() {
-    within_seconds(|| {
+    within_seconds(5, || {
         let (registry, _clock) = by_hand();
         let (mut old, mut new) = (Wedge::new(), Wedge::new());
         old.start(&registry, "a", WorkerConfig::default());
@@ -60,7 +60,7 @@ fn restart_parks_a_wedged_predecessor() {
 
 #[test]
 fn predecessors_panic_is_logged() {
-    within_seconds(|| {
+    within_seconds(5, || {
         let (registry, _clock) = with_grace(GRACE);
         started(registry.start_thread("a", WorkerConfig::default(), |_| -> () { panic!("what a pity") }));
         until(|| !registry.is_running("a"));
@@ -74,7 +74,7 @@ fn predecessors_panic_is_logged() {
 
 #[test]
 fn start_is_in_the_report_or_refused() {
-    within_seconds(|| {
+    within_seconds(25, || {
         shutdown_in_the_middle_of_a_start();
         let (rounds, both) = (10_000, Arc::new(Barrier::new(2)));
         let (give, take) = mpsc::channel::<Arc<Registry<Key>>>();
@@ -122,7 +122,7 @@ fn shutdown_in_the_middle_of_a_start() {
 
 #[test]
 fn restart_hides_nobody_from_shutdown() {
-    within_seconds(|| {
+    within_seconds(5, || {
         let (registry, _clock) = by_hand();
         let at_once = WorkerConfig { join_budget: Duration::ZERO, ..WorkerConfig::default() };
         let (mut old, mut new) = (Wedge::new(), Wedge::new());
@@ -153,7 +153,7 @@ impl Drop for AsksOnDrop {
 
 #[test]
 fn failed_spawn_leaves_the_slot_as_it_was() {
-    within_seconds(|| {
+    within_seconds(5, || {
         let (registry, _clock) = by_hand();
         let mut old = Wedge::new();
         let config = WorkerConfig {
@@ -206,7 +206,7 @@ fn hook_until(flag: &Arc<AtomicBool>) -> DrainHook {
 
 #[test]
 fn superseded_quiesce_leaves_the_new_worker_alone() {
-    within_seconds(|| {
+    within_seconds(5, || {
         // Restarted while the quiesce joins.
         let (registry, _clock) = by_hand();
         let (mut old, mut new) = (Wedge::new(), Wedge::new());
