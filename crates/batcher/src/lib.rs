@@ -58,6 +58,8 @@ mod close;
 mod completion;
 mod dedup;
 mod error;
+#[cfg(all(not(loom), any(test, feature = "fuzz")))]
+pub mod fuzz;
 #[cfg(not(loom))]
 mod group;
 mod lane;

@@ -9,7 +9,7 @@ use std::{
     thread,
 };
 
-use super::support::{Gate, within};
+use super::support::{Gate, LIMIT, Log, within};
 use crate::{BoxError, ClientPool, PoolError, Scheme};
 
 const KV: &str = "kv://db.example";
@@ -195,11 +195,17 @@ fn release_reports_drop_closes() {
             let error = lease.release().unwrap_err();
             assert!(error.to_string().contains(said) && matches!(error, PoolError::Close { .. }), "{error}");
         }
-        drop(acquire("logged"));
+        let told = acquire("told");
+        assert!(told.clone().release_async().wait_timeout(LIMIT).unwrap().is_ok());
+        let failure = told.release_async().wait_timeout(LIMIT).unwrap().unwrap_err();
+        assert!(failure.to_string().contains("told"), "{failure}");
+        drop(acquire("dropped"));
         let outlives_the_pool = acquire("panic");
         drop(pool);
-        assert_eq!(closed.load(SeqCst), 3, "the pool's drop waits for what closes in the background");
-        drop(outlives_the_pool);
-        assert_eq!(closed.load(SeqCst), 4);
+        assert_eq!(closed.load(SeqCst), 4, "the pool's drop waits for what closes in the background");
+        let log = Log::default();
+        log.record(|| drop(outlives_the_pool));
+        assert_eq!(closed.load(SeqCst), 5);
+        assert!(log.text().contains("torn"), "{}", log.text());
     });
 }

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use super::support::{Gate, within};
+use super::support::{Gate, tempt, within};
 use crate::{BoxError, CloseOutcome, PlanError, ShutdownPlan};
 
 const LONG: Duration = Duration::from_secs(60);
@@ -88,8 +88,9 @@ fn shutdown_in_declared_order() {
         let add = |name: &'static str, after: &[&str], fails: bool| {
             let order = Arc::clone(&order);
             plan.add(name, LONG, after, move |_| {
-                // Whoever does not wait is ahead by then.
-                (0..100).for_each(|_| thread::yield_now());
+                if name == "utxo" {
+                    tempt(|| order.lock().unwrap().contains(&"disk"));
+                }
                 order.lock().unwrap().push(name);
                 assert!(!fails, "it closes badly");
                 Ok::<_, BoxError>(())

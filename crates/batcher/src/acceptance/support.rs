@@ -44,6 +44,16 @@ impl Gate {
     }
 }
 
+/// Gives others a long chance to do what they must not do yet, and stops as soon as they have.
+pub(super) fn tempt(done: impl Fn() -> bool) {
+    for _ in 0..20_000 {
+        if done() {
+            break;
+        }
+        thread::yield_now();
+    }
+}
+
 /// Threads of this process whose name begins so; names are cut after 15 bytes.
 pub(super) fn threads_named(prefix: &str) -> usize {
     let tasks = std::fs::read_dir("/proc/self/task").unwrap();
