@@ -62,6 +62,6 @@ mod store;
 pub use batch::Batch;
 pub use error::{Error, Holder, Result};
 pub use options::{Cache, Compaction, Compression, Family, FamilyId, StoreOptions};
-pub use reader::{Reader, Reads, Rows, Snapshot, Span, Value};
+pub use reader::{Reader, Reads, RowCounts, Rows, Snapshot, Span, Value};
 pub use stats::{FamilyStats, Stats};
 pub use store::{Settled, Store};

@@ -2,7 +2,7 @@
 
 use std::{fmt, ops::Deref, sync::Arc};
 
-use rocksdb::{DBPinnableSlice, DBRawIterator, ReadOptions};
+use rocksdb::{DBPinnableSlice, DBRawIterator, ReadOptions, properties};
 
 use crate::{Error, FamilyId, Result, store::Core};
 
@@ -37,6 +37,15 @@ pub struct Reader {
     core: Arc<Core>,
 }
 
+/// How often rows were set and removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RowCounts {
+    /// Rows set.
+    pub sets: u64,
+    /// Rows, and ranges of rows, removed.
+    pub removals: u64,
+}
+
 /// The rows of one moment.
 pub struct Snapshot<'a> {
     core: &'a Core,
@@ -47,6 +56,35 @@ pub struct Snapshot<'a> {
 impl Reader {
     pub(crate) fn new(core: Arc<Core>) -> Self {
         Reader { core }
+    }
+
+    /// How often a family's rows were set and removed, as far as that shows without reading them: what was overwritten or
+    /// removed counts until it is merged away. So where `removals` is 0 and no row was set twice, `sets` is the number
+    /// of rows.
+    ///
+    /// # Errors
+    /// [`Error::NoFamily`]; [`Error::Refused`] when RocksDB does not say.
+    pub fn row_counts(&self, family: FamilyId) -> Result<RowCounts> {
+        use properties::*;
+        let (_, handle) = self.core.family(family)?;
+        let refused = || {
+            let what = "RocksDB does not tell its properties".to_owned();
+            Error::Refused { path: self.core.path.clone(), op: "count rows", what }
+        };
+        let in_memory = |name| self.core.db.property_int_value_cf(handle, name).ok().flatten();
+        let tables = self.core.db.property_value_cf(handle, AGGREGATED_TABLE_PROPERTIES);
+        let tables = tables.ok().flatten().ok_or_else(refused)?;
+        let in_files = |name| {
+            let mut pairs = tables.split(';').filter_map(|pair| pair.trim().split_once('='));
+            pairs.find(|(found, _)| *found == name).and_then(|(_, number)| number.parse::<u64>().ok())
+        };
+        let sum = |in_file, in_active, in_full| {
+            Some(in_files(in_file)? + in_memory(in_active)? + in_memory(in_full)?)
+        };
+        let entries = sum("# entries", NUM_ENTRIES_ACTIVE_MEM_TABLE, NUM_ENTRIES_IMM_MEM_TABLES);
+        let removals = sum("# deletions", NUM_DELETES_ACTIVE_MEM_TABLE, NUM_DELETES_IMM_MEM_TABLES);
+        let (Some(entries), Some(removals)) = (entries, removals) else { return Err(refused()) };
+        Ok(RowCounts { sets: entries.saturating_sub(removals), removals })
     }
 
     /// Keeps the rows as they are now.

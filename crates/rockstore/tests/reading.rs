@@ -241,3 +241,27 @@ fn figures_count() {
     assert!(stats.families[1].file_bytes > 0 && stats.families[1].memory_bytes > 0);
     assert_eq!(stats.background_errors, 0);
 }
+
+#[test]
+fn rows_are_counted_in_files_and_in_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::create(dir.path().join("s"), FAMILIES, &StoreOptions::default()).unwrap();
+    let counts = |sets, removals| {
+        let found = store.reader().unwrap().row_counts(FamilyId(1)).unwrap();
+        assert_eq!((found.sets, found.removals), (sets, removals));
+    };
+    counts(0, 0);
+    let mut batch = Batch::new();
+    (0..300u32).for_each(|key| batch.put(FamilyId(1), &key.to_be_bytes(), b""));
+    store.write(&batch).unwrap();
+    counts(300, 0);
+    store.flush().unwrap();
+    counts(300, 0);
+    batch.clear();
+    batch.put(FamilyId(1), &300u32.to_be_bytes(), b"");
+    batch.delete(FamilyId(1), &7u32.to_be_bytes());
+    batch.delete_range(FamilyId(1), &10u32.to_be_bytes(), &20u32.to_be_bytes());
+    store.write(&batch).unwrap();
+    store.flush().unwrap();
+    counts(301, 2);
+}
