@@ -9,6 +9,7 @@ use crate::{
     completion::Sink,
     dedup::{Settle, Ticket},
     lane::Lane,
+    mutants,
     node::Shared,
     sync::{
         Mutex,
@@ -43,7 +44,11 @@ impl<T, R, E> Entry<T, R, E> {
     /// Whether the item is to be executed.
     pub(crate) fn is_wanted(&self) -> bool {
         self.notes.as_ref().is_none_or(|notes| !notes.skippable || notes.ticket.is_some())
-            || self.sink.is_watched()
+            || self.is_watched()
+    }
+
+    pub(crate) fn is_watched(&self) -> bool {
+        self.sink.is_watched()
     }
 }
 
@@ -63,6 +68,9 @@ impl<R, E> Books<R, E> {
     }
 
     fn adopt(&self, orphans: impl Iterator<Item = (Sink<R, E>, Option<Ticket>)>) {
+        if mutants::on("abandoned_hang") {
+            return;
+        }
         lock(&self.orphans).extend(orphans);
         self.has_orphans.store(true, Ordering::Release);
     }

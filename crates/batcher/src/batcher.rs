@@ -12,7 +12,7 @@ use std::{
 };
 
 use crate::{
-    Builder, CloseError, CloseReport, Completion, Draining, Inlet, OnDrop, SubmitError,
+    Builder, CloseError, CloseReport, Completion, Draining, Inlet, OnDrop, SubmitError, mutants,
     node::Node,
     queue::Class,
     sync::{atomic::Ordering, lock},
@@ -90,8 +90,9 @@ where
     ///
     /// # Errors
     /// [`CloseError::NotConfirmed`] when the time is up: the drain continues, and its outcome is not known yet.
-    /// [`CloseError::WouldDeadlock`] inside the batcher's own batch function.
+    /// [`CloseError::WouldDeadlock`] inside the batcher's own batch function; then nothing has begun.
     pub fn close(&self, timeout: Duration) -> Result<CloseReport, CloseError> {
+        Draining::new(self.node()).check_caller()?;
         self.begin_close().wait_timeout(timeout)
     }
 
@@ -146,6 +147,9 @@ impl<T: Send, R: Send, E: Send> Drop for Batcher<T, R, E> {
         match self.on_drop {
             OnDrop::Drain => _ = self.begin_close(),
             OnDrop::Abort => _ = self.abort(),
+        }
+        if mutants::on("drop_is_silent") {
+            return;
         }
         tracing::error!(batcher = self.name(), undispatched, policy = ?self.on_drop, "dropped without a close");
     }

@@ -80,13 +80,26 @@ impl Draining {
         self.wait_until(Some(self.node.shared().clock.now().saturating_add(timeout)))
     }
 
-    fn wait_until(&self, until: Option<Duration>) -> Result<CloseReport, CloseError> {
+    /// The batch function cannot wait for its own end.
+    pub(crate) fn check_caller(&self) -> Result<(), CloseError> {
         let shared = self.node.shared();
         if shared.is_current() && !mutants::on("close_waits_for_itself") {
             return Err(CloseError::WouldDeadlock { batcher: Arc::clone(&shared.name) });
         }
+        Ok(())
+    }
+
+    fn wait_until(&self, until: Option<Duration>) -> Result<CloseReport, CloseError> {
+        self.check_caller()?;
+        let shared = self.node.shared();
+        if mutants::on("close_only_signals") {
+            return Ok(CloseReport::default());
+        }
         if let Some(report) = block_until(&*shared.clock, until, |cx| self.poll_report(cx)) {
             return Ok(report);
+        }
+        if mutants::on("timeout_is_success") {
+            return Ok(CloseReport::default());
         }
         shared.meter(|meter| meter.drain_unconfirmed());
         Err(CloseError::NotConfirmed(DrainNotConfirmed {
@@ -104,6 +117,9 @@ impl Draining {
             register(&mut life.wakers, cx.waker());
             return Poll::Pending;
         };
+        if mutants::on("first_closer_takes_report") {
+            life.report = None;
+        }
         drop(life);
         join_threads(shared);
         Poll::Ready(report)

@@ -11,7 +11,7 @@ use std::{
 };
 
 use crate::{
-    Clock, Failure, Pending, SystemClock,
+    Clock, Failure, Pending, SystemClock, mutants,
     sync::{
         Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -36,7 +36,12 @@ enum SlotState<R, E> {
 
 impl<R, E> Slot<R, E> {
     fn publish(&self, outcome: Outcome<R, E>) {
-        let before = mem::replace(&mut *lock(&self.state), SlotState::Published(outcome));
+        let mut state = lock(&self.state);
+        if mutants::on("late_result_lost") && matches!(*state, SlotState::Pending(Some(_))) {
+            return;
+        }
+        let before = mem::replace(&mut *state, SlotState::Published(outcome));
+        drop(state);
         if let SlotState::Pending(Some(waker)) = before {
             waker.wake();
         }

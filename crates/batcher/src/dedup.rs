@@ -104,6 +104,14 @@ impl<T, K, R, E> Dedup<T, K, R, E> {
         if !whole || buckets > 1_000_000 {
             return Err(BuildError::Buckets { batcher: batcher.to_owned() });
         }
+        if mutants::on("dedup_helper_thread") {
+            let helper = std::thread::Builder::new().name(batcher.to_owned());
+            let _ = helper.spawn(|| {
+                loop {
+                    std::thread::park()
+                }
+            });
+        }
         Ok(Table { options: self, meter, keys: Mutex::default() })
     }
 }
@@ -165,7 +173,9 @@ impl<K, R, E> Default for Keys<K, R, E> {
 impl<K: Hash + Eq + Clone, R, E> Keys<K, R, E> {
     /// Forgets the buckets whose time is over.
     fn expire(&mut self, current: u128, buckets: u128) {
-        while self.buckets.front().is_some_and(|(bucket, _)| bucket + buckets < current) {
+        while self.buckets.front().is_some_and(|(bucket, _)| {
+            bucket + buckets < current + u128::from(mutants::on("dedup_forgets_early"))
+        }) {
             self.forget_oldest();
         }
     }
@@ -219,7 +229,7 @@ impl<T, K: Hash + Eq + Clone + Send, R: Send, E: Send> Settle<R, E> for Table<T,
             }
         }
         drop(keys);
-        if let Some(copy) = self.options.copy {
+        if let Some(copy) = self.options.copy.filter(|_| !mutants::on("joiners_forgotten")) {
             followers.into_iter().for_each(|follower| follower.publish(copy(outcome)));
         }
     }
@@ -233,7 +243,9 @@ impl<T, K: Hash + Eq + Clone + Send, R: Send, E: Send> Admit<T, R, E> for Table<
         let mut keys = lock(&self.keys);
         keys.expire(current, options.window.as_nanos() / options.bucket.as_nanos().max(1));
         let keys = &mut *keys;
-        if let Some(known) = keys.known.get(&key) {
+        let tentative = |known: &&Known<R, E>| keys.open.contains_key(&known.ticket);
+        let seen = |known: &&Known<R, E>| !(mutants::on("dedup_sees_only_firm") && tentative(known));
+        if let Some(known) = keys.known.get(&key).filter(seen) {
             self.count(DedupEvent::Hit, 1);
             let (Policy::Join, Some(copy)) = (options.policy, options.copy) else {
                 return Verdict::Duplicate(sink);

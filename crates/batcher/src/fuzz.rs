@@ -89,6 +89,8 @@ pub fn group_of_random_shape(data: &[u8]) {
         thread.join().unwrap();
     }
     promises.into_iter().for_each(|promise| promise.check(&world));
+    // Who dropped the group has no other way to know.
+    patiently("accepted items are not executed", || world.is_settled());
     patiently("hooks do not run", || hooks.load(SeqCst) == hook_count);
     patiently("threads are left", || world::threads() == 0);
     assert!(flushes.iter().all(Flush::is_reached), "a barrier is not reached by the close");

@@ -4,7 +4,7 @@ use std::{
     any::Any,
     future::{Future, ready},
     mem,
-    panic::{AssertUnwindSafe, catch_unwind},
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     pin::Pin,
     sync::Arc,
     task::{Context, Wake, Waker},
@@ -182,6 +182,9 @@ impl Lane {
     /// Calls foreign code; gives the message if it panicked.
     fn guarded(&self, call: impl FnOnce()) -> Option<Arc<str>> {
         let panic = catch_unwind(AssertUnwindSafe(call)).err()?;
+        if mutants::on("panic_escapes") {
+            resume_unwind(panic);
+        }
         let message = message(&*panic);
         tracing::error!(batcher = &*self.shared.name, panic = &*message, "a batch panicked");
         self.shared.meter(|meter| meter.panicked());

@@ -241,6 +241,7 @@ impl<X> Queue<X> {
         self.leader.urgent.store(true, Ordering::SeqCst);
         let leader = state.take_leader();
         let room = std::mem::take(&mut state.room);
+        let room = if mutants::on("close_forgets_blocked") { Vec::new() } else { room };
         drop(state);
         room.into_iter().for_each(Waker::wake);
         if let Some(leader) = leader {
@@ -276,6 +277,7 @@ impl<X> Queue<X> {
         self.request(|state| {
             let target = self.submitters.accepted.load(Ordering::SeqCst);
             state.manual = target;
+            let target = if mutants::on("flush_waits_for_first_batch") { self.gone() + 1 } else { target };
             state.barriers.push(Barrier { target, ended, sink });
         });
         self.progress();
@@ -334,7 +336,8 @@ impl<X> Queue<X> {
     ) -> Option<(Vec<X>, Reason)> {
         let mut parks = false;
         loop {
-            let reason = if hand.items.len() >= self.rules.size && !self.leader.urgent.load(Ordering::SeqCst)
+            let reason = if hand.items.len() >= self.rules.size
+                && (!self.leader.urgent.load(Ordering::SeqCst) || mutants::on("requests_wait_for_idle"))
             {
                 if self.rules.mode == TriggerMode::Drain { Reason::Drain } else { Reason::Size }
             } else {
@@ -369,7 +372,8 @@ impl<X> Queue<X> {
 
     /// Cuts up to `size` items from the hand.
     fn cut(&self, hand: &mut Hand<X>, slot: &Running, keep: Option<fn(&X) -> bool>) -> Vec<X> {
-        let count = hand.items.len().min(self.rules.size);
+        let size = if mutants::on("oversize_batches") { usize::MAX } else { self.rules.size };
+        let count = hand.items.len().min(size);
         let handed = self.leader.handed.load(Ordering::Relaxed);
         slot.store(handed, Ordering::Release);
         let mut batch: Vec<X> = hand.items.drain(..count).collect();
@@ -378,6 +382,9 @@ impl<X> Queue<X> {
         }
         self.leader.handed.store(handed + count as u64, Ordering::Release);
         let left = hand.items.len();
+        if mutants::on("partial_keeps_group_time") {
+            return batch;
+        }
         hand.first_at =
             (left > 0 && left < self.rules.size && self.rules.mode.is_timed()).then(|| self.clock.now());
         batch
@@ -473,7 +480,10 @@ impl<X> State<X> {
         } else {
             let wanted = (size - hand.items.len()).min(self.items.len());
             hand.items.extend(self.items.drain(..wanted));
-            self.first_at = None;
+            let first_at = self.first_at.take();
+            if mutants::on("later_items_extend") {
+                hand.first_at = first_at;
+            }
         }
         true
     }

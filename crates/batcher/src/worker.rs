@@ -108,6 +108,7 @@ where
             self.note_backpressure(&mut hand);
         }
         let keep = self.skips.load(Ordering::Relaxed).then_some(Entry::is_wanted as _);
+        let keep = if mutants::on("cancelled_are_skipped") { Some(Entry::is_watched as _) } else { keep };
         let aborted = |entries| self.fail_aborted(entries);
         let batch = self.queue.take(&mut hand, &lane.running, keep, aborted)?;
         if self.background {
@@ -121,7 +122,7 @@ where
         if self.idle.load(Ordering::SeqCst) > 0 {
             return;
         }
-        if lock(&self.shared.life).lanes < self.max_lanes {
+        if lock(&self.shared.life).lanes < self.max_lanes + usize::from(mutants::on("one_more_slot")) {
             match self.start_lane(function) {
                 Ok(()) => return,
                 Err(e) => {
@@ -183,7 +184,7 @@ where
 
     pub(crate) fn note_accepted(&self, meter: &dyn Meter, items: usize, duplicates: u64) {
         if items > 0 {
-            meter.enqueued(items as u64);
+            meter.enqueued(if mutants::on("group_counts_one") { 1 } else { items as u64 });
             meter.queue_depth(self.queue.len());
         }
         if duplicates > 0 {
@@ -261,10 +262,10 @@ where
 
     fn begin_close(self: Arc<Self>) -> Draining {
         lock(&self.shared.life).began.get_or_insert((self.shared.clock.now(), self.queue.handed()));
-        self.queue.seal(Admission::Nobody);
-        if mutants::on("close_only_signals") {
-            lock(&self.shared.life).report.get_or_insert_default();
+        if !mutants::on("close_waits_to_be_awaited") {
+            self.queue.seal(Admission::Nobody);
         }
+        self.shared.aborted.fetch_or(mutants::on("close_cancels_context"), Ordering::SeqCst);
         Draining::new(self)
     }
 

@@ -1,7 +1,13 @@
 //! The numbered tests of the requirements, each of which fails under the mutants named for it in
 //! `docs/acceptance/batcher.md`.
 
+mod close;
+mod dedup;
+mod door;
 mod group;
+mod metrics;
 mod pool;
+mod results;
 mod shutdown;
 mod support;
+mod trigger;

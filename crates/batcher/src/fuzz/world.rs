@@ -175,6 +175,11 @@ impl World {
         }
     }
 
+    /// Whether every accepted item has ended.
+    pub(super) fn is_settled(&self) -> bool {
+        self.state().items.iter().all(|item| item.accepted != Some(true) || item.expect.is_some())
+    }
+
     /// The whole model, when nothing runs any more.
     pub(super) fn check(&self, report: Option<&GroupReport>) {
         let state = self.state();
