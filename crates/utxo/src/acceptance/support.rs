@@ -364,3 +364,16 @@ impl Bed {
         }
     }
 }
+
+/// What a test does to a disk that no program would.
+pub(crate) trait RemoveAll {
+    fn remove_all_of(&self, txid: &TxId);
+}
+
+impl RemoveAll for FaultyDisk {
+    fn remove_all_of(&self, txid: &TxId) {
+        let name = txid.to_string();
+        let paths = self.paths().into_iter().filter(|path| path.to_string_lossy().contains(&name));
+        paths.for_each(|path| icecore_diskio::Disk::remove(self, &path).unwrap());
+    }
+}
