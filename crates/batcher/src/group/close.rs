@@ -101,7 +101,12 @@ impl GroupDraining {
                 (None, _) => Some(Duration::ZERO),
             };
             let waited = block_until(clock, wait_until, |cx| match self.poll_report(cx) {
-                Poll::Pending if self.inner.progress().begun() > begun => Poll::Ready(None),
+                Poll::Pending
+                    if self.inner.progress().begun() > begun
+                        && !mutants::on("group_sleeps_through_begins") =>
+                {
+                    Poll::Ready(None)
+                }
                 report => report.map(Some),
             });
             if let Some(Some(report)) = waited {
