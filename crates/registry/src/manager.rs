@@ -317,9 +317,11 @@ impl<K: Key> Manager<K> {
             lock(&self.components).gates.insert(key, status);
         }))
         .await;
-        let components = lock(&self.components);
-        merge(&mut report.per_worker, &components.loops);
-        report.gates.clone_from(&components.gates);
+        {
+            let components = lock(&self.components);
+            merge(&mut report.per_worker, &components.loops);
+            report.gates.clone_from(&components.gates);
+        }
         if let Some(closing) = &shared.table().closing {
             report.elapsed = shared.now().saturating_sub(closing.since);
         }
@@ -344,7 +346,7 @@ impl<K: Key> Manager<K> {
     /// A loop that a cancelled shutdown has joined is not running the next time: the first answer counts.
     fn remember_loop(&self, key: K, status: &WorkerStatus) {
         let mut components = lock(&self.components);
-        if *status == WorkerStatus::NotRunning {
+        if *status == WorkerStatus::NotRunning && !mutants::on("last_answer_counts") {
             components.loops.entry(key).or_insert(WorkerStatus::NotRunning);
         } else {
             components.loops.insert(key, status.clone());

@@ -209,6 +209,8 @@ impl<K: Key> Registry<K> {
 
     /// Ends everything: no start succeeds any more; workers are quiesced tier after tier, lower weights first, equal ones
     /// together; orphans are reaped. Callers at the same time share one shutdown, and later ones its report.
+    ///
+    /// A worker must not call it: it would wait for itself until its budget is over.
     pub fn shutdown_blocking(&self) -> ShutdownReport<K> {
         let shared = &self.shared;
         block_on(|timer| async move { shared.shut_down(shared.time(&timer)).await })
@@ -279,8 +281,8 @@ impl<K: Key> Registry<K> {
 
 #[cfg(feature = "tokio")]
 impl<K: Key> Registry<K> {
-    /// [`start_thread`](Self::start_thread) for async code: the wait for the predecessor is awaited. Dropped in that
-    /// wait, it leaves the new worker running and the predecessor among the orphans.
+    /// [`start_thread`](Self::start_thread) for async code: the wait for the predecessor is awaited, in a tokio runtime
+    /// with its timer enabled. Dropped in that wait, it leaves the new worker running and the predecessor among the orphans.
     pub async fn start_thread_async<B, R>(&self, key: K, config: WorkerConfig, body: B) -> StartOutcome
     where
         B: FnOnce(CancelToken) -> R + Send + 'static,

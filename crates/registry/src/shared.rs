@@ -1,7 +1,8 @@
 //! What a registry does, for threads and tasks alike: start, quiesce, reap.
 //!
 //! A worker's handle stays in the table until its body has ended; only then, and without a pause in between, is it
-//! taken out and joined. So no future here ever owns a handle, and dropping one can detach nobody.
+//! taken out and joined. So no future here ever owns a handle, and dropping one can detach nobody. What a join still waits
+//! for then are the thread's last steps: its epilogue, and the destructors of its thread-local values.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -184,7 +185,14 @@ impl<K: Key> Shared<K> {
             std::mem::replace(&mut worker.handle, Handle::Joining)
         };
         let status = handle.join();
-        self.table().forget(key, generation, &status);
+        let mut table = self.table();
+        let joined = table.forget(key, generation, &status);
+        if mutants::on("hook_dropped_under_the_lock") {
+            let _still_locked = joined;
+        } else {
+            drop(table);
+            drop(joined);
+        }
         self.signal.wake_all();
         match &status {
             _ if mutants::on("collect_is_silent") => {}

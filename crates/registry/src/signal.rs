@@ -5,7 +5,8 @@
 //! ```
 //!
 //! The waiter registers before it looks and the changer wakes after it wrote, both through the signal's own lock, so
-//! one of them sees the other. That lock is a leaf: nothing else is locked under it, and wakers run outside of it.
+//! one of them sees the other. That lock is a leaf: nothing else is locked under it, and wakers are run, cloned and
+//! dropped outside of it, for what they do is somebody else's.
 
 use std::{collections::BTreeMap, mem, task::Waker};
 
@@ -44,12 +45,15 @@ impl<'a> Ticket<'a> {
 
     /// From now on a change wakes `waker`, until it has done so once.
     pub(crate) fn register(&mut self, waker: &Waker) {
+        let waker = waker.clone();
         let mut waiting = lock(&self.signal.waiting);
         let id = *self.id.get_or_insert_with(|| {
             waiting.last_id += 1;
             waiting.last_id
         });
-        waiting.wakers.insert(id, waker.clone());
+        let earlier = waiting.wakers.insert(id, waker);
+        drop(waiting);
+        drop(earlier);
     }
 }
 

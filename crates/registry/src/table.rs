@@ -11,8 +11,8 @@
 //!                         └───▶ ended ──joined──▶  └───▶ orphan ──ended, joined──▶ gone, status in the reap
 //! ```
 //!
-//! Every arrow is one critical section, so no worker is ever between two places. The lock is the only one a worker
-//! shares; signals, hooks, joins and wakers run outside of it. One lock has no order to get wrong.
+//! Every arrow is one critical section, so no worker is ever between two places. One lock has no order to get wrong.
+//! Hooks, joins and wakers run outside of it, and what belongs to somebody else is dropped outside of it.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -109,15 +109,17 @@ impl<K: Key> Table<K> {
         in_slots.into_iter().chain(in_orphans).find(|worker| worker.generation == generation)
     }
 
-    /// Takes a joined worker out, wherever it is.
-    pub(crate) fn forget(&mut self, key: K, generation: u64, status: &WorkerStatus) {
-        self.orphans.retain(|(of, worker)| *of != key || worker.generation != generation);
-        let Some(slot) = self.slots.get_mut(&key).filter(|slot| slot.generation == generation) else {
-            return;
-        };
-        slot.worker = None;
-        slot.token = None;
-        slot.last = Some(status.clone());
+    /// Takes a joined worker out, wherever it is. The caller drops it without the lock: its hook is somebody else's.
+    pub(crate) fn forget(&mut self, key: K, generation: u64, status: &WorkerStatus) -> Option<Worker> {
+        let is_it = |(of, worker): &(K, Worker)| *of == key && worker.generation == generation;
+        let orphan = self.orphans.iter().position(is_it).map(|position| self.orphans.remove(position).1);
+        let slot = self.slots.get_mut(&key).filter(|slot| slot.generation == generation);
+        let in_slot = slot.and_then(|slot| {
+            slot.token = None;
+            slot.last = Some(status.clone());
+            slot.worker.take()
+        });
+        orphan.or(in_slot)
     }
 
     pub(crate) fn is_running(&self, key: K) -> bool {

@@ -54,7 +54,8 @@ impl Default for WorkerConfig {
 pub(crate) type Held = Box<dyn Any + Send>;
 type HookFuture = Pin<Box<dyn Future<Output = Held> + Send>>;
 
-/// What to do before a worker is told to end. May run more than once: each quiesce runs it.
+/// What to do before a worker is told to end. May run more than once: each quiesce runs it. Its future is polled by
+/// whoever quiesces, which for the `_blocking` calls is a thread without a runtime.
 #[derive(Clone)]
 pub struct DrainHook(Arc<dyn Fn() -> HookFuture + Send + Sync>);
 
@@ -267,8 +268,8 @@ where
         let epilogue = birth.epilogue();
         let Some(body) = body.take() else { return };
         let token = epilogue.0.token.clone();
-        let status = caught(async move { body(token).await }).await;
-        epilogue.finish(status.map_or_else(WorkerStatus::Panicked, IntoStatus::into_status));
+        let status = caught(async move { body(token).await.into_status() }).await;
+        epilogue.finish(status.unwrap_or_else(WorkerStatus::Panicked));
     });
     Handle::Task { join, exit }
 }

@@ -177,6 +177,7 @@ fn snapshot_tells_who_runs() {
     let ended = WorkerState::Ended(Some(WorkerStatus::Error("full".to_owned())));
     assert_eq!(states, [(1, WorkerState::Orphaned), (2, ended)]);
     drop(go);
+    assert_eq!(registry.reap_orphans_blocking(Duration::from_secs(1)), [("a", WorkerStatus::Ok)]);
     assert!(!registry.shutdown_blocking().all_clean());
     assert!(registry.snapshot().is_empty());
 }

@@ -235,3 +235,19 @@ fn superseded_quiesce_leaves_the_new_worker_alone() {
         assert!(!WorkerStatus::Superseded.is_clean());
     });
 }
+
+#[test]
+fn nothing_of_others_is_dropped_under_the_lock() {
+    within_seconds(5, || {
+        let (registry, _clock) = by_hand();
+        let asks = AsksOnDrop(Arc::downgrade(&registry));
+        let drain = DrainHook::new(move || {
+            let _captured = &asks;
+            async {}
+        });
+        let config = WorkerConfig { drain: Some(drain), ..WorkerConfig::default() };
+        started(registry.start_thread("a", config, |token: CancelToken| token.wait()));
+        assert_eq!(registry.quiesce_blocking("a"), WorkerStatus::Ok);
+        assert!(registry.shutdown_blocking().all_clean());
+    });
+}
