@@ -43,12 +43,11 @@ impl Algorithm {
         total_buckets.div_ceil(buckets as u64).max(2) as u32
     }
 
-    /// The slot of a key in a block of `keys` keys: `None` where a key that is not in the index is found out already.
-    #[inline]
-    pub(crate) fn slot(self, blob: &[u8], keys: u32, key: Key, seed: u64) -> Result<Option<u32>, Damage> {
+    /// Checks the length of a block's blob as far as the number of its keys tells it.
+    pub(crate) fn check_len(self, blob_bytes: u64, keys: u32) -> Result<(), Damage> {
         match self {
-            Algorithm::Bijection => bijection::slot(blob, keys, key, seed),
-            Algorithm::PtrHash => ptrhash::slot(blob, keys, key, seed),
+            Algorithm::Bijection => Ok(()),
+            Algorithm::PtrHash => ptrhash::check_len(blob_bytes, keys),
         }
     }
 
@@ -57,15 +56,6 @@ impl Algorithm {
         match self {
             Algorithm::Bijection => bijection::check(blob, keys),
             Algorithm::PtrHash => ptrhash::check(blob, keys),
-        }
-    }
-
-    /// Loads what a later [`slot`](Algorithm::slot) will wait for; the result has no other meaning.
-    #[inline]
-    pub(crate) fn touch(self, blob: &[u8], keys: u32, key: Key) -> u8 {
-        match self {
-            Algorithm::Bijection => bijection::touch(blob, keys, key),
-            Algorithm::PtrHash => ptrhash::touch(blob, key),
         }
     }
 }
@@ -92,6 +82,31 @@ impl Unsolved {
             Unsolved::Split { keys } => Error::SplitSearchFailed { block, keys },
             Unsolved::Fallback => Error::FallbackOverflow { block },
             Unsolved::Placement => Error::PlacementFailed { block, attempts: ptrhash::ATTEMPTS },
+        }
+    }
+}
+
+/// Finds slots; what does not change from key to key is prepared once.
+#[derive(Debug)]
+pub(crate) enum Decoder {
+    Bijection(bijection::Decoder),
+    PtrHash(ptrhash::Decoder),
+}
+
+impl Decoder {
+    pub(crate) fn new(header: &Header) -> Self {
+        match header.algorithm {
+            Algorithm::Bijection => Decoder::Bijection(bijection::Decoder::new(header.global_seed)),
+            Algorithm::PtrHash => Decoder::PtrHash(ptrhash::Decoder::new(header.global_seed)),
+        }
+    }
+
+    /// The same, of portable code alone.
+    #[cfg(any(test, feature = "fuzz"))]
+    pub(crate) fn into_portable(self) -> Self {
+        match self {
+            Decoder::Bijection(decoder) => Decoder::Bijection(decoder.into_portable()),
+            Decoder::PtrHash(decoder) => Decoder::PtrHash(decoder),
         }
     }
 }

@@ -46,6 +46,7 @@ mod format;
 #[cfg(any(test, feature = "fuzz"))]
 pub mod fuzz;
 mod key;
+mod prefetch;
 mod ptrhash;
 mod reader;
 mod simd;
@@ -58,4 +59,4 @@ pub use builder::{Options, Progress, SortedBuilder, Summary, UnsortedBuilder};
 pub use error::{Error, Result};
 pub use format::{Header, Layout};
 pub use key::{KEY_BYTES, fingerprint, prehash};
-pub use reader::{Hit, Index};
+pub use reader::{Hit, Index, Lookups};

@@ -1,9 +1,66 @@
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+
 use super::{
     BUCKETS, BUCKETS_PER_CHECKPOINT, CHECKPOINT_BYTES, CHECKPOINTS, EMPTY, LIST_CHECK, LISTED_SEED_BITS,
     MARKER_ONES, MAX_CODED, SPLIT, TOO_MANY_KEYS, bits::peek, bucket_of, low_bits, mix, rice_bits,
     totals_bytes,
 };
-use crate::{algorithm::Damage, key::Key};
+use crate::{algorithm::Damage, key::Key, prefetch::prefetch};
+
+/// Finds slots, with what the processor has.
+#[derive(Debug)]
+pub(crate) struct Decoder {
+    seed: u64,
+    #[cfg(target_arch = "x86_64")]
+    avx512: Option<avx512::Avx512>,
+}
+
+impl Decoder {
+    pub(crate) fn new(seed: u64) -> Self {
+        Decoder {
+            seed,
+            #[cfg(target_arch = "x86_64")]
+            avx512: avx512::Avx512::detect(),
+        }
+    }
+
+    /// The same, of portable code alone.
+    #[cfg(any(test, feature = "fuzz"))]
+    pub(crate) fn into_portable(self) -> Self {
+        Decoder {
+            #[cfg(target_arch = "x86_64")]
+            avx512: None,
+            ..self
+        }
+    }
+
+    /// The slot of a key in a block of `keys` keys, at least one; `None` where its bucket is empty.
+    #[inline]
+    pub(crate) fn slot(&self, blob: &[u8], keys: u32, key: Key) -> Result<Option<u32>, Damage> {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(slot) = self.avx512.and_then(|avx512| avx512.slot(blob, keys, key, self.seed)) {
+            return Ok(slot);
+        }
+        slot(blob, keys, key, self.seed)
+    }
+
+    /// Begins to load what [`slot`](Decoder::slot) reads after the checkpoint, which it waits for.
+    #[inline]
+    pub(crate) fn prefetch(blob: &[u8], keys: u32, key: Key) {
+        let Ok(block) = Block::new(blob, keys) else { return };
+        let Ok(place) = block.seek(bucket_of(key.k0)) else { return };
+        if block.low_bits > 0 {
+            prefetch(block.low, place.bucket / 8);
+        }
+        // The high bits of 128 buckets are 40 bytes long, their seeds 55.
+        let (high, stream) = (place.high_bit / 8, place.stream_bit / 8);
+        prefetch(block.high, high);
+        prefetch(block.high, high + 39);
+        prefetch(block.stream, stream);
+        prefetch(block.stream, stream + 54);
+    }
+}
 
 /// The parts of a blob. All but the checkpoints reach to the blob's end, so that whole words can be loaded.
 struct Block<'a> {
@@ -99,7 +156,12 @@ impl<'a> Block<'a> {
         }
         let stream_bit = self.skip_seeds(from.stream_bit, before);
         let place = Place { bucket, high_bit: sizes.bit, stream_bit, total: sizes.total };
-        Ok((place, sizes.next()?))
+        let size = sizes.next()?;
+        // The ones come in order: if the last is before the end, all are.
+        if sizes.bit > self.high_bits {
+            return Err(Damage("a block's bucket sizes run past their end"));
+        }
+        Ok((place, size))
     }
 
     /// Moves past the seeds of buckets of these sizes.
@@ -218,9 +280,8 @@ impl<'a> Sizes<'a> {
     }
 }
 
-/// The slot of a key in a block of `keys` keys, at least one; `None` where its bucket is empty.
-#[inline]
-pub(crate) fn slot(blob: &[u8], keys: u32, key: Key, seed: u64) -> Result<Option<u32>, Damage> {
+#[inline(never)]
+fn slot(blob: &[u8], keys: u32, key: Key, seed: u64) -> Result<Option<u32>, Damage> {
     let block = Block::new(blob, keys)?;
     let bucket = bucket_of(key.k0);
     let (Place { mut stream_bit, total: start, .. }, size) = block.walk(block.seek(bucket)?, bucket)?;
@@ -242,18 +303,6 @@ pub(crate) fn slot(blob: &[u8], keys: u32, key: Key, seed: u64) -> Result<Option
     };
     let slot = start.saturating_add(place);
     Ok((slot < block.keys).then_some(slot))
-}
-
-/// Loads the lines that [`slot`] begins with.
-#[inline]
-pub(crate) fn touch(blob: &[u8], keys: u32, key: Key) -> u8 {
-    let Ok(block) = Block::new(blob, keys) else { return 0 };
-    let Ok(place) = block.seek(bucket_of(key.k0)) else { return 0 };
-    let line = |bytes: &[u8], bit: usize| bytes.get(bit / 8).copied().unwrap_or(0);
-    // A stretch of 128 seeds is about a cache line.
-    line(block.high, place.high_bit)
-        ^ line(block.stream, place.stream_bit)
-        ^ line(block.stream, place.stream_bit + 512)
 }
 
 /// Decodes every bucket; the totals, the checkpoints, the seeds and the list must agree.
@@ -295,4 +344,71 @@ pub(crate) fn check(blob: &[u8], keys: u32) -> Result<(), Damage> {
         return Err(Damage("a block's seeds end in the wrong place"));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use icecore_testkit::SplitMix64;
+
+    use super::*;
+    use crate::{bijection::Solver, key::Entry, simd::Path};
+
+    fn compare(
+        keys: usize,
+        rng: &mut SplitMix64,
+        blob: &[u8],
+        asked: impl Iterator<Item = Key>,
+    ) -> (usize, usize) {
+        let (keys, seed) = (keys as u32, 7);
+        let (quick, portable) = (Decoder::new(seed), Decoder::new(seed).into_portable());
+        let strangers: Vec<Key> = (0..500).map(|_| Key { k0: rng.next_u64(), k1: rng.next_u64() }).collect();
+        let (mut all, mut left) = (0, 0);
+        for key in asked.chain(strangers) {
+            assert_eq!(quick.slot(blob, keys, key), portable.slot(blob, keys, key));
+            all += 1;
+            #[cfg(target_arch = "x86_64")]
+            if let Some(avx512) = quick.avx512 {
+                left += usize::from(avx512.slot(blob, keys, key, seed).is_none());
+            }
+        }
+        (all, left)
+    }
+
+    /// Blobs of all sizes, whole and damaged: what is quick agrees with what is plain, and is what is used.
+    #[test]
+    fn the_quick_way_is_the_plain_one() {
+        let mut rng = SplitMix64::new(1);
+        let (mut all, mut left) = (0, 0);
+        for round in 0..60 {
+            let keys =
+                if round % 3 == 0 { rng.below(3500) as usize + 1 } else { 2900 + rng.below(300) as usize };
+            // Some blocks have buckets of dozens of keys.
+            let crowd = if round % 5 == 0 { rng.below(24) } else { 0 };
+            let entry = |i: usize, rng: &mut SplitMix64| {
+                let k0 = rng.next_u64();
+                let k0 = if (i as u64) < crowd { k0 >> 10 | 77 << 54 } else { k0 };
+                Entry { key: Key { k0, k1: rng.next_u64() }, payload: 0 }
+            };
+            let entries: Vec<Entry> = (0..keys).map(|i| entry(i, &mut rng)).collect();
+            let mut blob = Vec::new();
+            if Solver::new(7, Path::best()).solve(&entries, &mut blob).is_err() {
+                continue;
+            }
+            let counts = compare(keys, &mut rng, &blob, entries.iter().map(|entry| entry.key));
+            if keys > 2900 {
+                (all, left) = (all + counts.0, left + counts.1);
+            }
+            for _ in 0..4 {
+                let mut damaged = blob.clone();
+                for _ in 0..1 + rng.below(8) {
+                    let at = rng.below(damaged.len() as u64) as usize;
+                    damaged[at] = [0, 0xFF, rng.next_u64() as u8][rng.below(3) as usize];
+                }
+                let cut = rng.below(2) as usize * rng.below(500) as usize;
+                damaged.truncate(damaged.len().saturating_sub(cut));
+                compare(keys, &mut rng, &damaged, entries.iter().map(|entry| entry.key));
+            }
+        }
+        assert!(all > 50_000 && left * 20 < all, "{left} of {all} are unusual");
+    }
 }

@@ -4,41 +4,58 @@ use crate::{
     key::{Key, fast_range},
 };
 
-fn u16_at(blob: &[u8], at: usize) -> Option<u16> {
-    Some(u16::from_le_bytes(*blob.get(at..)?.first_chunk()?))
+/// Finds slots in blobs whose length [`check_len`] has found right.
+#[derive(Debug)]
+pub(crate) struct Decoder {
+    /// What each pilot multiplies by.
+    hashes: Box<[u64; 256]>,
 }
 
-/// The slot of a key in a block of `keys` keys; `None` where it falls outside.
-#[inline]
-pub(crate) fn slot(blob: &[u8], keys: u32, key: Key, seed: u64) -> Result<Option<u32>, Damage> {
-    if keys == 0 {
-        return Ok(None);
+impl Decoder {
+    pub(crate) fn new(seed: u64) -> Self {
+        let mut hashes = Box::new([0; 256]);
+        for (pilot, hash) in (0..=u8::MAX).zip(&mut *hashes) {
+            *hash = pilot_hash(pilot, seed);
+        }
+        Decoder { hashes }
     }
-    let pilot = *blob.get(bucket_of(key.k1)).ok_or(Damage("a block's pilots are cut short"))?;
-    let slot = fast_range(fold(key).wrapping_mul(pilot_hash(pilot, seed)), slots_of(keys));
-    if slot < keys {
-        return Ok(Some(slot));
+
+    /// Where in its block's blob the pilot of a key is.
+    #[inline(always)]
+    pub(crate) fn pilot_at(key: Key) -> u64 {
+        bucket_of(key.k1) as u64
     }
-    let at = REMAP_AT + 2 * (slot - keys) as usize;
-    let slot = u32::from(u16_at(blob, at).ok_or(Damage("a block's remap table is cut short"))?);
-    Ok((slot < keys).then_some(slot))
+
+    /// The slot of a key with this pilot: below `keys`, or to be looked up in the remap table.
+    #[inline(always)]
+    pub(crate) fn slot(&self, pilot: u8, keys: u32, key: Key) -> u32 {
+        fast_range(fold(key).wrapping_mul(self.hashes[usize::from(pilot)]), slots_of(keys))
+    }
+
+    /// Where in the blob the slot is that takes the place of one beyond `keys`, in two bytes.
+    #[inline(always)]
+    pub(crate) fn remap_at(slot: u32, keys: u32) -> u64 {
+        REMAP_AT as u64 + 2 * u64::from(slot - keys)
+    }
 }
 
-/// Loads the line that [`slot`] begins with.
-#[inline]
-pub(crate) fn touch(blob: &[u8], key: Key) -> u8 {
-    blob.get(bucket_of(key.k1)).copied().unwrap_or(0)
+/// Checks that pilots and remap table are as long as the number of keys says.
+pub(crate) fn check_len(blob_bytes: u64, keys: u32) -> Result<(), Damage> {
+    if blob_bytes != REMAP_AT as u64 + 2 * u64::from(slots_of(keys) - keys) {
+        return Err(Damage("a block's remap table has the wrong length"));
+    }
+    Ok(())
 }
 
 /// Checks the lengths and that every remapped slot is inside the block.
 pub(crate) fn check(blob: &[u8], keys: u32) -> Result<(), Damage> {
-    let overflow = slots_of(keys) - keys;
-    if blob.len() != REMAP_AT + 2 * overflow as usize
-        || u16_at(blob, BUCKETS).map(u32::from) != Some(overflow)
-    {
+    check_len(blob.len() as u64, keys)?;
+    let (count, remap) =
+        blob[BUCKETS..].split_first_chunk().ok_or(Damage("a block's metadata is cut short"))?;
+    if u32::from(u16::from_le_bytes(*count)) != slots_of(keys) - keys {
         return Err(Damage("a block's remap table has the wrong length"));
     }
-    let (remap, _) = blob[REMAP_AT..].as_chunks::<2>();
+    let (remap, _) = remap.as_chunks::<2>();
     if remap.iter().any(|slot| u32::from(u16::from_le_bytes(*slot)) >= keys) {
         return Err(Damage("a slot is remapped outside its block"));
     }

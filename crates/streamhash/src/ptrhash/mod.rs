@@ -14,7 +14,7 @@ mod decode;
 mod random;
 mod solve;
 
-pub(crate) use decode::{check, slot, touch};
+pub(crate) use decode::{Decoder, check, check_len};
 pub(crate) use solve::{ATTEMPTS, Solver};
 
 use crate::{
@@ -38,9 +38,10 @@ fn bucket_of(k1: u64) -> usize {
     fast_range(skewed, BUCKETS as u32) as usize
 }
 
-/// How many slots a block of `keys` keys has.
+/// How many slots a block of `keys` (less than 2^24) keys has: `ceil(keys / 0.99)`, rounded as f64 rounds it.
+#[inline]
 fn slots_of(keys: u32) -> u32 {
-    ((f64::from(keys) / 0.99).ceil() as u32).max(keys)
+    (keys * 100 + 98) / 99
 }
 
 #[inline]
@@ -56,4 +57,14 @@ fn pilot_hash(pilot: u8, seed: u64) -> u64 {
     let x = (x ^ x >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     let x = (x ^ x >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
     (x ^ x >> 31) | 1
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn slots_are_those_of_a_division_in_floating_point() {
+        for keys in 0..=1 << 17 {
+            assert_eq!(super::slots_of(keys), ((f64::from(keys) / 0.99).ceil() as u32).max(keys), "{keys}");
+        }
+    }
 }

@@ -1,21 +1,24 @@
 //! Reading: everything that the header and the table say is checked when a file is opened, everything that a block says
 //! when it is asked. [`verify`](Index::verify) checks the rest.
 
-mod batch;
+mod lookup;
+mod stream;
 mod verify;
 
-use std::{borrow::Cow, path::Path};
+use std::path::Path;
 
 use icecore_diskio::{FileReader, ReadAt};
 
 use crate::{
     Error, Result,
-    algorithm::Damage,
+    algorithm::{Damage, Decoder},
     format::{
-        FOOTER_BYTES, Footer, HEADER_BYTES, Header, Layout, MAX_BLOB_BYTES, TABLE_ENTRY_BYTES, TableEntry,
+        FOOTER_BYTES, Footer, HEADER_BYTES, Header, Layout, MAX_BLOB_BYTES, MAX_KEYS, TABLE_ENTRY_BYTES,
+        TableEntry,
     },
-    key::{Key, truncate},
 };
+
+pub use stream::Lookups;
 
 /// What an index knows about a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,8 +31,12 @@ pub struct Hit {
 
 /// An index over any bytes that can be read at a position: a file, a memory map, a slice.
 ///
-/// Bytes in memory are queried where they are. From a file, a query reads twice: the key's block (about a kilobyte, ten
-/// with PTRHash) and its entry. The block table (10 bytes per block of about three thousand keys) is kept in memory.
+/// Bytes in memory are queried where they are. From a file, a query reads twice: what it needs of the key's block (about
+/// a kilobyte; a byte with PTRHash, and one time in a hundred two more) and the key's entry. The block table (16 bytes
+/// per block of about three thousand keys) is kept in memory.
+///
+/// Whoever has many keys at hand asks for all of them at once: in memory, [`lookup_batch`](Index::lookup_batch) and
+/// [`lookup_stream`](Index::lookup_stream) wait for many keys' memory at the same time.
 ///
 /// A key that is not in the index is told from one that is by its fingerprint alone: without fingerprints most foreign
 /// keys are given the rank of some other key.
@@ -40,17 +47,42 @@ pub struct Index<S = FileReader> {
     layout: Layout,
     footer: Footer,
     user_metadata: Vec<u8>,
-    table: Vec<u8>,
+    blocks: Box<[Block]>,
+    decoder: Decoder,
+    entries: lookup::EntryShape,
 }
 
-/// Where a block is.
-#[derive(Clone, Copy)]
+/// Where a block is: two words, so that a lookup loads one place.
+#[derive(Clone, Copy, Debug, Default)]
 struct Block {
-    keys_before: u64,
-    keys: u32,
+    /// How many keys are in the blocks before it (40 bits), and in it.
+    keys: u64,
+    /// Where in the file its blob begins (48 bits), and how long it is.
+    blob: u64,
+}
+const _: () = assert!(MAX_BLOB_BYTES < 1 << 16);
+
+impl Block {
+    #[inline(always)]
+    fn keys_before(self) -> u64 {
+        self.keys & MAX_KEYS
+    }
+
+    #[inline(always)]
+    fn keys(self) -> u32 {
+        (self.keys >> 40) as u32
+    }
+
     /// Offset in the file.
-    blob_at: u64,
-    blob_bytes: usize,
+    #[inline(always)]
+    fn blob_at(self) -> u64 {
+        self.blob & (u64::MAX >> 16)
+    }
+
+    #[inline(always)]
+    fn blob_bytes(self) -> usize {
+        (self.blob >> 48) as usize
+    }
 }
 
 impl Index<FileReader> {
@@ -89,40 +121,54 @@ impl<S: ReadAt> Index<S> {
             ));
         }
         let table = read_vec(&source, layout.table_at, layout.payload_at - layout.table_at)?;
-        let index = Index {
+        let mut index = Index {
+            decoder: Decoder::new(&header),
+            entries: lookup::EntryShape::new(&header),
             footer: read_footer(&source, len - FOOTER_BYTES as u64)?,
             source,
             header,
             layout,
             user_metadata,
-            table,
+            blocks: Box::default(),
         };
-        index.check_table(len)?;
+        index.blocks = index.check_table(&table, len)?;
         Ok(index)
     }
 
-    /// The table must not decrease, no block or blob be too large, and the last entry fit the file's length.
-    fn check_table(&self, len: u64) -> Result<()> {
-        let (entries, _) = self.table.as_chunks::<TABLE_ENTRY_BYTES>();
+    /// The table must not decrease, no block or blob be too large or of the wrong length, and the last entry fit the
+    /// file's length.
+    fn check_table(&self, table: &[u8], len: u64) -> Result<Box<[Block]>> {
+        let (entries, _) = table.as_chunks::<TABLE_ENTRY_BYTES>();
         let max_keys = self.header.max_block_keys();
-        let mut last = TableEntry::default();
+        let mut blocks = Vec::with_capacity(entries.len());
+        let mut last = None;
         for (i, bytes) in entries.iter().enumerate() {
             let at = self.layout.table_at + (i * TABLE_ENTRY_BYTES) as u64;
             let entry = TableEntry::decode(bytes);
-            if entry.keys_before < last.keys_before || entry.blob_at < last.blob_at {
+            let Some(TableEntry { keys_before, blob_at }) = last.replace(entry) else {
+                if entry != TableEntry::default() {
+                    return Err(self.corrupt(at, "the block table does not begin at zero"));
+                }
+                continue;
+            };
+            let keys = entry.keys_before.checked_sub(keys_before);
+            let (Some(keys), Some(blob_bytes)) = (keys, entry.blob_at.checked_sub(blob_at)) else {
                 return Err(self.corrupt(at, "the block table decreases"));
-            }
-            if entry.keys_before - last.keys_before > if i == 0 { 0 } else { max_keys } {
+            };
+            if keys > max_keys {
                 return Err(self.corrupt(at, "a block has more keys than a block may have"));
             }
-            if i > 0 && entry.blob_at - last.blob_at > MAX_BLOB_BYTES {
+            if blob_bytes > MAX_BLOB_BYTES {
                 return Err(self.corrupt(at, "a block's metadata is longer than that of any block"));
             }
-            if i == 0 && entry.blob_at != 0 {
-                return Err(self.corrupt(at, "the block table does not begin at zero"));
-            }
-            last = entry;
+            let checked = self.header.algorithm.check_len(blob_bytes, keys as u32);
+            checked.map_err(|Damage(what)| self.corrupt(at, what))?;
+            blocks.push(Block {
+                keys: keys << 40 | keys_before,
+                blob: blob_bytes << 48 | self.layout.metadata_at + blob_at,
+            });
         }
+        let last = last.unwrap_or_default();
         let at = self.layout.payload_at - TABLE_ENTRY_BYTES as u64;
         if last.keys_before != self.header.keys {
             return Err(self.corrupt(at, "the block table does not end with all keys"));
@@ -130,7 +176,13 @@ impl<S: ReadAt> Index<S> {
         if self.layout.metadata_at + last.blob_at + FOOTER_BYTES as u64 != len {
             return Err(self.corrupt(at, "the blocks do not end where the footer begins"));
         }
-        Ok(())
+        Ok(blocks.into())
+    }
+
+    /// The same, read with portable code alone.
+    #[cfg(any(test, feature = "fuzz"))]
+    pub(crate) fn into_portable(self) -> Self {
+        Index { decoder: self.decoder.into_portable(), ..self }
     }
 
     /// How many keys the index holds.
@@ -158,118 +210,9 @@ impl<S: ReadAt> Index<S> {
         &self.source
     }
 
-    /// Looks up a key: `None` where it is certainly not in the index.
-    ///
-    /// # Errors
-    /// [`Error::KeyLength`], [`Error::Corrupt`], and those of the disk.
-    pub fn lookup(&self, key: &[u8]) -> Result<Option<Hit>> {
-        let key = Key::new(key)?;
-        match self.rank_of(key)? {
-            Some(rank) => self.hit(key, rank),
-            None => Ok(None),
-        }
-    }
-
-    /// The rank of a key, whose fingerprint is not looked at: any rank, or `None`, for a key that is not in the index.
-    ///
-    /// # Errors
-    /// [`Error::KeyLength`], [`Error::Corrupt`], and those of the disk.
-    pub fn rank(&self, key: &[u8]) -> Result<Option<u64>> {
-        self.rank_of(Key::new(key)?)
-    }
-
-    /// The payload of a rank, 0 where the index keeps none.
-    ///
-    /// # Errors
-    /// [`Error::RankOutOfRange`], and those of the disk.
-    pub fn payload(&self, rank: u64) -> Result<u64> {
-        Ok(self.entry(rank)?.1)
-    }
-
-    /// The fingerprint of a rank, 0 where the index keeps none; see [`fingerprint`](crate::fingerprint()).
-    ///
-    /// # Errors
-    /// [`Error::RankOutOfRange`], and those of the disk.
-    pub fn fingerprint(&self, rank: u64) -> Result<u32> {
-        Ok(self.entry(rank)?.0)
-    }
-
+    #[cold]
     fn corrupt(&self, offset: u64, what: &'static str) -> Error {
         Error::Corrupt { path: self.source.path().to_path_buf(), offset, what }
-    }
-
-    /// A block below the header's number of blocks.
-    #[inline]
-    fn block(&self, block: u32) -> Block {
-        let (entries, _) = self.table.as_chunks::<TABLE_ENTRY_BYTES>();
-        let this = TableEntry::decode(&entries[block as usize]);
-        let next = TableEntry::decode(&entries[block as usize + 1]);
-        // Opening made sure that neither difference is negative, that a block has less than 2^32 keys, and that its
-        // blob is inside the file and not long.
-        Block {
-            keys_before: this.keys_before,
-            keys: (next.keys_before - this.keys_before) as u32,
-            blob_at: self.layout.metadata_at + this.blob_at,
-            blob_bytes: (next.blob_at - this.blob_at) as usize,
-        }
-    }
-
-    #[inline]
-    fn blob(&self, block: &Block) -> Result<Cow<'_, [u8]>> {
-        match self.source.as_bytes() {
-            Some(bytes) => {
-                let blob = bytes.get(block.blob_at as usize..).and_then(|tail| tail.get(..block.blob_bytes));
-                blob.map(Cow::Borrowed).ok_or_else(|| self.corrupt(block.blob_at, "a block lies outside"))
-            }
-            None => Ok(Cow::Owned(read_vec(&self.source, block.blob_at, block.blob_bytes as u64)?)),
-        }
-    }
-
-    #[inline]
-    fn rank_of(&self, key: Key) -> Result<Option<u64>> {
-        let block = self.block(key.block(self.header.blocks));
-        if block.keys == 0 {
-            return Ok(None);
-        }
-        let blob = self.blob(&block)?;
-        self.rank_in(&block, &blob, key)
-    }
-
-    #[inline]
-    fn rank_in(&self, block: &Block, blob: &[u8], key: Key) -> Result<Option<u64>> {
-        let slot = self.header.algorithm.slot(blob, block.keys, key, self.header.global_seed);
-        let slot = slot.map_err(|Damage(what)| self.corrupt(block.blob_at, what))?;
-        Ok(slot.map(|slot| block.keys_before + u64::from(slot)))
-    }
-
-    /// What is kept for a rank, if the fingerprint is the key's.
-    #[inline]
-    fn hit(&self, key: Key, rank: u64) -> Result<Option<Hit>> {
-        let (fingerprint, payload) = self.entry(rank)?;
-        let own = truncate(key.fingerprint(), self.header.fingerprint_bytes);
-        Ok((fingerprint == own).then_some(Hit { rank, payload }))
-    }
-
-    /// The fingerprint and the payload of a rank.
-    #[inline]
-    fn entry(&self, rank: u64) -> Result<(u32, u64)> {
-        if rank >= self.header.keys {
-            return Err(Error::RankOutOfRange { rank, keys: self.header.keys });
-        }
-        let entry_bytes = self.header.entry_bytes();
-        let at = self.layout.payload_at + rank * entry_bytes as u64;
-        let mut entry = [0; 16];
-        // In memory, the footer follows at the latest: sixteen bytes can be loaded and the others cut off.
-        match self.source.as_bytes().and_then(|bytes| bytes.get(at as usize..)?.first_chunk::<16>()) {
-            Some(bytes) => entry = *bytes,
-            None if entry_bytes == 0 => {}
-            None => self.source.read_exact_at(&mut entry[..entry_bytes], at)?,
-        }
-        let entry = u128::from_le_bytes(entry);
-        let payload_bits = 8 * u32::from(self.header.payload_bytes);
-        let payload = (entry >> (8 * self.header.fingerprint_bytes)) as u64;
-        let payload = payload & u64::MAX.checked_shr(u64::BITS - payload_bits).unwrap_or(0);
-        Ok((truncate(entry as u32, self.header.fingerprint_bytes), payload))
     }
 }
 

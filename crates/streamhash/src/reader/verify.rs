@@ -20,14 +20,13 @@ impl<S: ReadAt> Index<S> {
         let mut metadata_hash = Xxh64::new(0);
         let entry_bytes = self.header.entry_bytes() as u64;
         let mut chunk = Vec::new();
-        for number in 0..self.header.blocks {
-            let block = self.block(number);
-            let blob = self.blob(&block)?;
+        for &block in &self.blocks {
+            let blob = self.blob(self.source.as_bytes(), block)?;
             metadata_hash.update(&blob);
-            let checked = self.header.algorithm.check(&blob, block.keys);
-            checked.map_err(|Damage(what)| self.corrupt(block.blob_at, what))?;
-            let at = self.layout.payload_at + block.keys_before * entry_bytes;
-            let hash = self.hash(at, u64::from(block.keys) * entry_bytes, &mut chunk)?;
+            let checked = self.header.algorithm.check(&blob, block.keys());
+            checked.map_err(|Damage(what)| self.corrupt(block.blob_at(), what))?;
+            let at = self.layout.payload_at + block.keys_before() * entry_bytes;
+            let hash = self.hash(at, u64::from(block.keys()) * entry_bytes, &mut chunk)?;
             payload_hash.update(&hash.to_le_bytes());
         }
         if metadata_hash.digest() != self.footer.metadata_hash {

@@ -1,0 +1,218 @@
+//! One key at a time: its block from the table, its slot from the block's blob, its entry at the slot.
+//!
+//! Every step takes the bytes in memory, or reads what it needs where there are none; no step trusts an offset.
+
+use std::borrow::Cow;
+
+use icecore_diskio::ReadAt;
+
+use super::{Block, Hit, Index, read_vec};
+use crate::{
+    Error, Header, Result,
+    algorithm::{Damage, Decoder},
+    bijection,
+    key::{Key, truncate},
+    ptrhash,
+};
+
+/// How to take an entry of the payload region apart.
+#[derive(Debug)]
+pub(super) struct EntryShape {
+    bytes: u64,
+    fingerprint_bytes: usize,
+    fingerprint_mask: u32,
+    payload_mask: u64,
+}
+
+impl EntryShape {
+    pub(super) fn new(header: &Header) -> Self {
+        let payload_bits = 8 * u32::from(header.payload_bytes);
+        EntryShape {
+            bytes: header.entry_bytes() as u64,
+            fingerprint_bytes: header.fingerprint_bytes.into(),
+            fingerprint_mask: truncate(u32::MAX, header.fingerprint_bytes),
+            payload_mask: u64::MAX.checked_shr(u64::BITS - payload_bits).unwrap_or(0),
+        }
+    }
+
+    /// The fingerprint and the payload of an entry, whatever follows it.
+    #[inline(always)]
+    fn split(&self, entry: &[u8; 16]) -> (u32, u64) {
+        let [a, b, c, d, ..] = *entry;
+        // A fingerprint has four bytes at most.
+        let payload =
+            entry[self.fingerprint_bytes % 8..].first_chunk().map_or(0, |word| u64::from_le_bytes(*word));
+        (u32::from_le_bytes([a, b, c, d]) & self.fingerprint_mask, payload & self.payload_mask)
+    }
+}
+
+impl<S: ReadAt> Index<S> {
+    /// Looks up a key: `None` where it is certainly not in the index.
+    ///
+    /// # Errors
+    /// [`Error::KeyLength`], [`Error::Corrupt`], and those of the disk.
+    #[inline]
+    pub fn lookup(&self, key: &[u8]) -> Result<Option<Hit>> {
+        self.lookup_key(self.source.as_bytes(), Key::new(key)?)
+    }
+
+    #[inline(always)]
+    pub(super) fn lookup_key(&self, memory: Option<&[u8]>, key: Key) -> Result<Option<Hit>> {
+        match self.rank_in(memory, self.block_of(key), key)? {
+            Some(rank) => self.hit(memory, key, rank),
+            None => Ok(None),
+        }
+    }
+
+    /// The rank of a key, whose fingerprint is not looked at: any rank, or `None`, for a key that is not in the index.
+    ///
+    /// # Errors
+    /// [`Error::KeyLength`], [`Error::Corrupt`], and those of the disk.
+    pub fn rank(&self, key: &[u8]) -> Result<Option<u64>> {
+        let key = Key::new(key)?;
+        self.rank_in(self.source.as_bytes(), self.block_of(key), key)
+    }
+
+    /// The payload of a rank, 0 where the index keeps none.
+    ///
+    /// # Errors
+    /// [`Error::RankOutOfRange`], and those of the disk.
+    pub fn payload(&self, rank: u64) -> Result<u64> {
+        Ok(self.entry_of(rank)?.1)
+    }
+
+    /// The fingerprint of a rank, 0 where the index keeps none; see [`fingerprint`](crate::fingerprint()).
+    ///
+    /// # Errors
+    /// [`Error::RankOutOfRange`], and those of the disk.
+    pub fn fingerprint(&self, rank: u64) -> Result<u32> {
+        Ok(self.entry_of(rank)?.0)
+    }
+
+    fn entry_of(&self, rank: u64) -> Result<(u32, u64)> {
+        if rank >= self.header.keys {
+            return Err(Error::RankOutOfRange { rank, keys: self.header.keys });
+        }
+        self.entry(self.source.as_bytes(), rank)
+    }
+
+    #[inline(always)]
+    pub(super) fn block_of(&self, key: Key) -> Block {
+        // As many as the header says; the block of a key is one of them.
+        self.blocks[key.block(self.blocks.len() as u32) as usize]
+    }
+
+    #[inline(always)]
+    pub(super) fn blob<'a>(&self, memory: Option<&'a [u8]>, block: Block) -> Result<Cow<'a, [u8]>> {
+        let (at, len) = (block.blob_at(), block.blob_bytes());
+        match memory {
+            Some(bytes) => {
+                let blob = bytes.get(at as usize..at as usize + len);
+                blob.map(Cow::Borrowed).ok_or_else(|| self.outside(at))
+            }
+            None => Ok(Cow::Owned(read_vec(&self.source, at, len as u64)?)),
+        }
+    }
+
+    /// Bytes that opening found to be inside the source.
+    #[inline(always)]
+    fn fetch<const N: usize>(&self, memory: Option<&[u8]>, at: u64) -> Result<[u8; N]> {
+        match memory {
+            Some(bytes) => self.inside(bytes, at).copied(),
+            None => {
+                let mut bytes = [0; N];
+                self.source.read_exact_at(&mut bytes, at)?;
+                Ok(bytes)
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn inside<'a, const N: usize>(&self, bytes: &'a [u8], at: u64) -> Result<&'a [u8; N]> {
+        let found = bytes.get(at as usize..).and_then(|tail| tail.first_chunk());
+        found.ok_or_else(|| self.outside(at))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn outside(&self, at: u64) -> Error {
+        self.corrupt(at, "the file has become shorter than it was when opened")
+    }
+
+    /// The rank of a key of this block.
+    #[inline(always)]
+    pub(super) fn rank_in(&self, memory: Option<&[u8]>, block: Block, key: Key) -> Result<Option<u64>> {
+        match &self.decoder {
+            Decoder::Bijection(decoder) => self.bijection_rank(decoder, memory, block, key),
+            Decoder::PtrHash(decoder) => {
+                let [pilot] = self.fetch(memory, block.blob_at() + ptrhash::Decoder::pilot_at(key))?;
+                let slot = decoder.slot(pilot, block.keys(), key);
+                if slot < block.keys() {
+                    Ok(Some(block.keys_before() + u64::from(slot)))
+                } else {
+                    self.remapped_rank(memory, block, slot)
+                }
+            }
+        }
+    }
+
+    #[inline(never)]
+    fn bijection_rank(
+        &self,
+        decoder: &bijection::Decoder,
+        memory: Option<&[u8]>,
+        block: Block,
+        key: Key,
+    ) -> Result<Option<u64>> {
+        if block.keys() == 0 {
+            return Ok(None);
+        }
+        let slot = decoder.slot(&self.blob(memory, block)?, block.keys(), key);
+        let slot = slot.map_err(|Damage(what)| self.corrupt(block.blob_at(), what))?;
+        Ok(slot.map(|slot| block.keys_before() + u64::from(slot)))
+    }
+
+    /// The rank of a key whose slot is beyond the keys of its block.
+    #[cold]
+    #[inline(never)]
+    fn remapped_rank(&self, memory: Option<&[u8]>, block: Block, slot: u32) -> Result<Option<u64>> {
+        if block.keys() == 0 {
+            return Ok(None);
+        }
+        let at = block.blob_at() + ptrhash::Decoder::remap_at(slot, block.keys());
+        let slot = u16::from_le_bytes(self.fetch(memory, at)?);
+        // In a damaged block, a slot may be beyond the keys again.
+        Ok((u32::from(slot) < block.keys()).then_some(block.keys_before() + u64::from(slot)))
+    }
+
+    /// What is kept for a rank below the number of keys, if the fingerprint is the key's.
+    #[inline(always)]
+    pub(super) fn hit(&self, memory: Option<&[u8]>, key: Key, rank: u64) -> Result<Option<Hit>> {
+        let (fingerprint, payload) = self.entry(memory, rank)?;
+        let own = key.fingerprint() & self.entries.fingerprint_mask;
+        Ok((fingerprint == own).then_some(Hit { rank, payload }))
+    }
+
+    /// Where in the file the entry of a rank is.
+    #[inline(always)]
+    pub(super) fn entry_at(&self, rank: u64) -> u64 {
+        self.layout.payload_at + rank * self.entries.bytes
+    }
+
+    /// The fingerprint and the payload of a rank below the number of keys.
+    #[inline(always)]
+    fn entry(&self, memory: Option<&[u8]>, rank: u64) -> Result<(u32, u64)> {
+        let at = self.entry_at(rank);
+        match memory {
+            // The footer follows at the latest: sixteen bytes can be loaded and the others cut off.
+            Some(bytes) => Ok(self.entries.split(self.inside(bytes, at)?)),
+            None => {
+                let mut entry = [0; 16];
+                if let Some(entry @ [_, ..]) = entry.get_mut(..self.entries.bytes as usize) {
+                    self.source.read_exact_at(entry, at)?;
+                }
+                Ok(self.entries.split(&entry))
+            }
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! Many keys, in memory: they go through the steps of a lookup in groups, and each step begins to load what the next one
+//! reads, so that the misses of a group overlap and are over when it gets there.
+//!
+//! ```text
+//! keys ─▶ block table ─▶ checkpoint of the blob ─▶ slot, rank ─▶ entry ─▶ hits
+//!    prefetch: blob        prefetch: stretch     prefetch: entry
+//! ```
+//!
+//! Four groups are under way, one before each step.
+
+use icecore_diskio::ReadAt;
+
+use super::{Block, Hit, Index};
+use crate::{Error, Result, algorithm::Decoder, bijection, key::Key, prefetch::prefetch, ptrhash};
+
+/// Keys of a group.
+const GROUP: usize = 32;
+/// Steps of a lookup, the last of which is taken when an answer is asked for.
+const STEPS: usize = 4;
+
+impl<S: ReadAt> Index<S> {
+    /// Looks up many keys: clears `out` and fills it with what [`lookup`](Index::lookup) gives for each.
+    ///
+    /// # Errors
+    /// The first of those of [`lookup`](Index::lookup); `out` then holds what came before.
+    pub fn lookup_batch(&self, keys: &[impl AsRef<[u8]>], out: &mut Vec<Option<Hit>>) -> Result<()> {
+        out.clear();
+        out.reserve(keys.len());
+        for hit in self.lookup_stream(keys) {
+            out.push(hit?);
+        }
+        Ok(())
+    }
+
+    /// Looks up keys as they come: for each, in order, what [`lookup`](Index::lookup) gives. In memory, up to 128 keys
+    /// are taken before the first is answered; from a file they are read one after the other.
+    ///
+    /// ```
+    /// # use icecore_streamhash::{Index, Options, UnsortedBuilder, prehash};
+    /// # fn main() -> icecore_streamhash::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let path = dir.path().join("index");
+    /// # let mut builder = UnsortedBuilder::create(&path, 2, Options::new().payload_bytes(1))?;
+    /// # builder.add(&prehash(b"ice"), 3)?;
+    /// # builder.add(&prehash(b"core"), 4)?;
+    /// # builder.finish()?;
+    /// let index = Index::from_source(std::fs::read(&path).unwrap())?;
+    /// let mut total = 0;
+    /// for hit in index.lookup_stream(["core", "ice"].map(|word| prehash(word.as_bytes()))) {
+    ///     total += hit?.map_or(0, |hit| hit.payload);
+    /// }
+    /// assert_eq!(total, 7);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn lookup_stream<K: IntoIterator<Item: AsRef<[u8]>>>(&self, keys: K) -> Lookups<'_, S, K::IntoIter> {
+        Lookups {
+            index: self,
+            memory: self.source.as_bytes(),
+            keys: keys.into_iter(),
+            groups: [const { Group::EMPTY }; STEPS],
+            oldest: 0,
+            answered: 0,
+        }
+    }
+
+    /// The first step: takes keys, and looks up their blocks.
+    #[inline(always)]
+    fn take(&self, bytes: &[u8], keys: &mut impl Iterator<Item: AsRef<[u8]>>, group: &mut Group) {
+        (group.len, group.misfit_bytes) = (0, None);
+        for pending in &mut group.pending {
+            let Some(key) = keys.next() else { return };
+            let key = key.as_ref();
+            let Ok(words) = Key::new(key) else {
+                group.misfit_bytes = Some(key.len());
+                return;
+            };
+            let block = self.block_of(words);
+            let first = match &self.decoder {
+                Decoder::Bijection(_) => 0,
+                Decoder::PtrHash(_) => ptrhash::Decoder::pilot_at(words),
+            };
+            prefetch(bytes, (block.blob_at() + first) as usize);
+            *pending = Pending { key: words, block, rank: Rank::NONE };
+            group.len += 1;
+        }
+    }
+
+    /// The second step: Bijection's checkpoints say where to go on in the blob.
+    #[inline(always)]
+    fn seek(&self, bytes: &[u8], group: &Group) {
+        if let Decoder::Bijection(_) = self.decoder {
+            for Pending { key, block, .. } in group.pending.iter().take(group.len) {
+                let at = block.blob_at() as usize;
+                let blob = bytes.get(at..at + block.blob_bytes()).unwrap_or_default();
+                bijection::Decoder::prefetch(blob, block.keys(), *key);
+            }
+        }
+    }
+
+    /// The third step.
+    #[inline(always)]
+    fn rank_all(&self, bytes: &[u8], group: &mut Group) {
+        for Pending { key, block, rank } in group.pending.iter_mut().take(group.len) {
+            *rank = match self.rank_in(Some(bytes), *block, *key) {
+                Ok(Some(rank)) => {
+                    prefetch(bytes, self.entry_at(rank) as usize);
+                    Rank(rank)
+                }
+                Ok(None) => Rank::NONE,
+                Err(_) => Rank::FAILED,
+            };
+        }
+    }
+
+    /// The last step.
+    #[inline(always)]
+    fn answer(&self, bytes: &[u8], Pending { key, rank, .. }: &Pending) -> Result<Option<Hit>> {
+        match *rank {
+            Rank::NONE => Ok(None),
+            // Asked again, it says why.
+            Rank::FAILED => self.lookup_key(Some(bytes), *key),
+            Rank(rank) => self.hit(Some(bytes), *key, rank),
+        }
+    }
+}
+
+/// The answers of [`lookup_stream`](Index::lookup_stream).
+#[derive(Debug)]
+pub struct Lookups<'a, S, K> {
+    index: &'a Index<S>,
+    memory: Option<&'a [u8]>,
+    keys: K,
+    /// A ring.
+    groups: [Group; STEPS],
+    /// The group that is being answered.
+    oldest: usize,
+    /// How many of its keys have been.
+    answered: usize,
+}
+
+#[derive(Debug)]
+struct Group {
+    pending: [Pending; GROUP],
+    len: usize,
+    /// The length of a key that came after these and is none.
+    misfit_bytes: Option<usize>,
+}
+
+impl Group {
+    const EMPTY: Group = Group {
+        pending: [Pending { key: Key { k0: 0, k1: 0 }, block: Block { keys: 0, blob: 0 }, rank: Rank::NONE };
+            GROUP],
+        len: 0,
+        misfit_bytes: None,
+    };
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Pending {
+    key: Key,
+    block: Block,
+    rank: Rank,
+}
+
+/// A rank, or one of two values that none has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Rank(u64);
+
+impl Rank {
+    const NONE: Rank = Rank(u64::MAX);
+    const FAILED: Rank = Rank(u64::MAX - 1);
+}
+
+impl<'a, S: ReadAt, K: Iterator<Item: AsRef<[u8]>>> Lookups<'a, S, K> {
+    /// Every group takes its next step, and the oldest makes room for a new one; false where that leaves nothing.
+    #[inline(never)]
+    fn advance(&mut self, bytes: &[u8]) -> bool {
+        let (index, groups) = (self.index, &mut self.groups);
+        // At the beginning, empty groups are answered at once.
+        for _ in 0..STEPS {
+            let newest = self.oldest;
+            index.take(bytes, &mut self.keys, &mut groups[newest]);
+            index.seek(bytes, &groups[(newest + STEPS - 1) % STEPS]);
+            index.rank_all(bytes, &mut groups[(newest + STEPS - 2) % STEPS]);
+            self.oldest = (newest + 1) % STEPS;
+            let oldest = &groups[self.oldest];
+            if oldest.len > 0 || oldest.misfit_bytes.is_some() {
+                self.answered = 0;
+                return true;
+            }
+        }
+        false
+    }
+}
+
+impl<'a, S: ReadAt, K: Iterator<Item: AsRef<[u8]>>> Iterator for Lookups<'a, S, K> {
+    type Item = Result<Option<Hit>>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        let Some(bytes) = self.memory else {
+            return self.keys.next().map(|key| self.index.lookup(key.as_ref()));
+        };
+        loop {
+            let group = &mut self.groups[self.oldest];
+            if self.answered < group.len {
+                let pending = &group.pending[self.answered];
+                self.answered += 1;
+                return Some(self.index.answer(bytes, pending));
+            }
+            if let Some(len_bytes) = group.misfit_bytes.take() {
+                return Some(Err(Error::KeyLength { len_bytes }));
+            }
+            if !self.advance(bytes) {
+                return None;
+            }
+        }
+    }
+}
