@@ -167,7 +167,7 @@ fn a_bitmap_with_events_beyond_the_last_is_refused() {
     write(&disk, &ours, Options::new()).unwrap();
     let (key, events) = (TermKey::new(0, &word(1)), records(&ours).len() as u32);
     let options = Options::new().if_exists(icecore_diskio::IfExists::Replace);
-    for (id, right) in [(events - 1, true), (events, false), (u32::MAX, false)] {
+    for (id, right) in [(events - 1, true), (events, false), (u32::MAX - 1, false)] {
         let mut terms = TermSet::new();
         terms.add(key, 0).unwrap();
         terms.add(key, id).unwrap();

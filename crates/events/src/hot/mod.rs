@@ -1,8 +1,8 @@
 //! The hot index: the terms of a chunk that still grows, in memory, for one writer and any number of readers.
 //!
 //! ```text
-//! HotIndexWriter ── append ──▶ table: key ──▶ first id, tail ──▶ chains: ids        then, with one store,
-//!                         └──▶ events up to and including each ledger               the number of ledgers
+//! HotIndexWriter ── append ──▶ TermSet: key ──▶ ids                        then, with one store,
+//!                         └──▶ events up to and including each ledger       the number of ledgers
 //! HotIndex ── view ──▶ HotView: the ledgers there were when it was taken, and their events
 //! ```
 //!
@@ -12,12 +12,9 @@
 //!
 //! What is to be removed is removed by building another index without it; views keep the one that they were taken of.
 
-mod chains;
 #[cfg(test)]
 #[cfg(loom)]
 mod model;
-mod table;
-mod words;
 mod writer;
 
 use std::{
@@ -33,17 +30,16 @@ use icecore_ledger::LedgerSeq;
 use roaring::RoaringBitmap;
 
 pub use self::writer::{HotIndexLoader, HotIndexWriter};
-use self::{chains::Chains, table::Table, words::Words};
 use crate::{
     EventCounts, TermKey,
     sync::{ArcSwap, AtomicU32},
+    terms::{Terms, Words},
 };
 
 /// What writer and readers share, until a trim puts another in its place.
 struct Shared {
     first: LedgerSeq,
-    table: Arc<Table>,
-    chains: Chains,
+    terms: Arc<Terms>,
     /// For each ledger, how many events there are up to its end.
     ends: Words,
     /// How many ledgers are whole.
@@ -54,11 +50,6 @@ impl Shared {
     fn end(&self, index: u32) -> Option<u32> {
         let [end] = self.ends.get(index as usize, 1)? else { return None };
         Some(end.load(Relaxed))
-    }
-
-    fn term_ids(&self, key: &TermKey, within: Range<u32>) -> RoaringBitmap {
-        let place = self.table.get(key).filter(|place| place.first < within.end);
-        place.map_or_else(RoaringBitmap::new, |place| self.chains.ids(place.first, place.tail, within))
     }
 }
 
@@ -78,15 +69,14 @@ impl HotIndex {
 
     /// How many terms there are.
     pub fn term_count(&self) -> u64 {
-        self.shared.load().table.term_count()
+        self.shared.load().terms.len()
     }
 
     /// The bytes of memory held, to within the allocator's rounding, but for what only views still hold. Takes some
     /// microseconds.
     pub fn heap_bytes(&self) -> usize {
         let shared = self.shared.load();
-        let parts = shared.table.heap_bytes() + shared.chains.heap_bytes() + shared.ends.heap_bytes();
-        parts + size_of::<Shared>() + size_of::<Table>()
+        size_of::<Shared>() + shared.terms.heap_bytes() + shared.ends.heap_bytes()
     }
 }
 
@@ -112,7 +102,7 @@ impl HotView {
         if within.start >= end {
             return RoaringBitmap::new();
         }
-        self.shared.term_ids(key, within.start..end)
+        self.shared.terms.ids(key, within.start..end)
     }
 }
 

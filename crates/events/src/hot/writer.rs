@@ -1,7 +1,6 @@
 //! Filling a hot index: ledger by ledger, or at once from rows that were stored.
 
 use std::{
-    hint::black_box,
     path::PathBuf,
     sync::{
         Arc,
@@ -11,17 +10,12 @@ use std::{
 
 use icecore_ledger::LedgerSeq;
 
-use super::{
-    HotIndex, HotView, Shared,
-    chains::{Appender, BlockRef, Chains},
-    table::TableWriter,
-    words::{CAPACITY, Words},
-};
+use super::{HotIndex, Shared};
 use crate::{
-    Error, EventCounts, Result, TermKey,
+    Error, EventCounts, Result, TermKey, TermSet,
     counts::{check_next, total_with},
-    keyhash::UniformKeys,
     sync::{ArcSwap, AtomicU32},
+    terms::{WORDS_CAPACITY, Words},
 };
 
 /// The one writer of a hot index.
@@ -55,7 +49,7 @@ pub struct HotIndexWriter {
 impl HotIndexWriter {
     /// An empty index of a chunk whose first ledger is `first`. `path` says where the chunk is, for messages.
     pub fn new(path: impl Into<PathBuf>, first: LedgerSeq) -> Self {
-        Self::from_builder(path.into(), Builder::new(first, UniformKeys::default()))
+        Self::from_builder(path.into(), Builder::new(first, TermSet::new()))
     }
 
     fn from_builder(path: PathBuf, builder: Builder) -> Self {
@@ -110,9 +104,9 @@ impl HotIndexWriter {
     pub fn append(&mut self, seq: LedgerSeq, events: usize, postings: &[(TermKey, u32)]) -> Result<()> {
         self.check(seq, events, postings)?;
         let total = total_with(&self.builder.counts(), events)?;
-        self.builder.touch(postings);
-        for (key, id) in postings {
-            self.builder.add(key, *id)?;
+        self.builder.terms.touch(postings);
+        for &(key, id) in postings {
+            self.builder.terms.add(key, id)?;
         }
         self.builder.end_ledger(total);
         self.builder.publish();
@@ -128,17 +122,9 @@ impl HotIndexWriter {
             return;
         };
         let Some(gone) = all.ids_of(first_gone) else { return };
-        let kept = HotView { ledgers: first_gone.0 - all.first().0, ..all.clone() };
-        let mut builder = Builder::new(all.first(), self.builder.table.hasher().clone());
-        (0..kept.ledgers).filter_map(|index| kept.end(index)).for_each(|end| builder.end_ledger(end));
-        kept.shared.table.each(|key, place| {
-            if place.first < gone.start {
-                let ids = kept.shared.chains.ids(place.first, place.tail, 0..gone.start);
-                // What was taken once, in this order, is taken again.
-                let added = ids.iter().try_for_each(|id| builder.add(&key, id));
-                debug_assert!(added.is_ok());
-            }
-        });
+        let kept = first_gone.0 - all.first().0;
+        let mut builder = Builder::new(all.first(), self.builder.terms.up_to(gone.start));
+        (0..kept).filter_map(|index| all.end(index)).for_each(|end| builder.end_ledger(end));
         builder.publish();
         self.index.shared.store(Arc::clone(&builder.shared));
         self.builder = builder;
@@ -174,7 +160,7 @@ pub struct HotIndexLoader {
 impl HotIndexLoader {
     /// Begins with an empty index of a chunk whose first ledger is `first`. `path` says where the chunk is, for messages.
     pub fn new(path: impl Into<PathBuf>, first: LedgerSeq) -> Self {
-        HotIndexLoader { path: path.into(), builder: Builder::new(first, UniformKeys::default()) }
+        HotIndexLoader { path: path.into(), builder: Builder::new(first, TermSet::new()) }
     }
 
     /// Says how many events the next ledger has.
@@ -200,8 +186,7 @@ impl HotIndexLoader {
             let what = format!("{key:?} has event {id}, the ledgers have {events} events");
             return Err(Error::corrupt(&self.path, what));
         }
-        self.builder.check_room(1)?;
-        self.builder.add(&key, id)
+        self.builder.terms.add(key, id)
     }
 
     /// The index, ready for the next ledger.
@@ -213,9 +198,7 @@ impl HotIndexLoader {
 /// An index and the means to add to it.
 struct Builder {
     shared: Arc<Shared>,
-    table: TableWriter,
-    appender: Appender,
-    tails: Vec<BlockRef>,
+    terms: TermSet,
     ledgers: u32,
     events: u32,
 }
@@ -238,17 +221,11 @@ impl EventCounts for OwnCounts<'_> {
 }
 
 impl Builder {
-    fn new(first: LedgerSeq, hasher: UniformKeys) -> Self {
-        let table = TableWriter::new(hasher);
-        let shared = Shared {
-            first,
-            table: Arc::clone(table.table()),
-            chains: Chains::new(),
-            ends: Words::new(),
-            ledgers: AtomicU32::new(0),
-        };
-        let (shared, appender) = (Arc::new(shared), Appender::new());
-        Builder { shared, table, appender, tails: Vec::new(), ledgers: 0, events: 0 }
+    /// Of terms, but no ledgers yet.
+    fn new(first: LedgerSeq, terms: TermSet) -> Self {
+        let (shared, ledgers) = (Arc::clone(terms.shared()), AtomicU32::new(0));
+        let shared = Arc::new(Shared { first, terms: shared, ends: Words::new(), ledgers });
+        Builder { shared, terms, ledgers: 0, events: 0 }
     }
 
     fn counts(&self) -> OwnCounts<'_> {
@@ -256,28 +233,13 @@ impl Builder {
     }
 
     fn check_room(&self, ids: usize) -> Result<()> {
-        if self.ledgers as usize >= CAPACITY {
-            return Err(Error::TooLarge { what: "the ledgers of a hot index", size: CAPACITY as u64 + 1 });
+        if self.ledgers as usize >= WORDS_CAPACITY {
+            return Err(Error::TooLarge {
+                what: "the ledgers of a hot index",
+                size: WORDS_CAPACITY as u64 + 1,
+            });
         }
-        self.appender.check_room(ids)
-    }
-
-    /// Has the memory of many terms fetched at once, which then is at hand when they are added to one by one.
-    fn touch(&mut self, postings: &[(TermKey, u32)]) {
-        let (table, chains) = (&self.table, &self.shared.chains);
-        self.tails.clear();
-        self.tails.extend(postings.iter().filter_map(|(key, _)| table.tail(key)));
-        black_box(self.tails.iter().fold(0, |sum, tail| sum ^ chains.last(*tail)));
-    }
-
-    /// Adds an event to a term.
-    fn add(&mut self, key: &TermKey, id: u32) -> Result<()> {
-        let place = self.table.place(key, id);
-        let tail = self.appender.push(&self.shared.chains, place.first, place.tail, id)?;
-        if tail != place.tail {
-            self.table.set_tail(tail);
-        }
-        Ok(())
+        self.terms.check_room(ids)
     }
 
     /// Ends the next ledger after so many events in all.

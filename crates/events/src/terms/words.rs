@@ -9,23 +9,23 @@ pub(super) const SEGMENT_WORDS: usize = if cfg!(loom) { 1 << 6 } else { 1 << 15 
 /// Segments to a group, groups to all.
 const FANOUT: usize = if cfg!(loom) { 4 } else { 1 << 8 };
 /// How many words there can be.
-pub(super) const CAPACITY: usize = FANOUT * FANOUT * SEGMENT_WORDS;
+pub(crate) const CAPACITY: usize = FANOUT * FANOUT * SEGMENT_WORDS;
 
 type Segment = Box<[AtomicU32]>;
 type Group = Box<[OnceLock<Segment>]>;
 
 /// Words with places from 0; all are 0 at first. What has been reserved can be read by everybody for ever.
-pub(super) struct Words {
+pub(crate) struct Words {
     groups: Box<[OnceLock<Group>]>,
 }
 
 impl Words {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Words { groups: repeat_with(OnceLock::new).take(FANOUT).collect() }
     }
 
     /// Makes the segment of a place that is below [`CAPACITY`].
-    pub(super) fn reserve(&self, at: usize) {
+    pub(crate) fn reserve(&self, at: usize) {
         let segment = at / SEGMENT_WORDS;
         let Some(group) = self.groups.get(segment / FANOUT) else { return };
         let group = group.get_or_init(|| repeat_with(OnceLock::new).take(FANOUT).collect());
@@ -34,14 +34,14 @@ impl Words {
     }
 
     /// Some words within one segment; `None` where they have not been reserved.
-    pub(super) fn get(&self, at: usize, len: usize) -> Option<&[AtomicU32]> {
+    pub(crate) fn get(&self, at: usize, len: usize) -> Option<&[AtomicU32]> {
         let (segment, at) = (at / SEGMENT_WORDS, at % SEGMENT_WORDS);
         let group = self.groups.get(segment / FANOUT)?.get()?;
         group[segment % FANOUT].get()?.get(at..at + len)
     }
 
     /// The bytes of memory held.
-    pub(super) fn heap_bytes(&self) -> usize {
+    pub(crate) fn heap_bytes(&self) -> usize {
         let groups: Vec<_> = self.groups.iter().filter_map(OnceLock::get).collect();
         let segments = groups.iter().flat_map(|group| group.iter()).filter_map(OnceLock::get).count();
         FANOUT * size_of::<OnceLock<Group>>()

@@ -109,8 +109,10 @@ impl Shard {
         taken.map(|entry| (entry.key(), entry.place()))
     }
 
+    /// The bytes of memory held. Those without entries are all one.
     fn heap_bytes(&self) -> usize {
-        self.entries.len() * size_of::<Entry>()
+        let counted = size_of::<Shard>() + 2 * size_of::<usize>();
+        if self.entries.is_empty() { 0 } else { counted + self.entries.len() * size_of::<Entry>() }
     }
 }
 
@@ -122,6 +124,16 @@ pub(super) struct Table {
 }
 
 impl Table {
+    pub(super) fn new(hasher: UniformKeys) -> Self {
+        let empty = Arc::new(Shard::new(0));
+        let shards = repeat_with(|| ArcSwap::new(Arc::clone(&empty))).take(SHARDS).collect();
+        Table { hasher, shards, terms: AtomicU64::new(0) }
+    }
+
+    pub(super) fn hasher(&self) -> &UniformKeys {
+        &self.hasher
+    }
+
     pub(super) fn get(&self, key: &TermKey) -> Option<Place> {
         let hash = self.hasher.hash_one(key);
         let shard = self.shards[shard_of(hash)].load();
@@ -143,8 +155,7 @@ impl Table {
     /// The bytes of memory held, the writer's part included.
     pub(super) fn heap_bytes(&self) -> usize {
         let fixed = SHARDS * (size_of::<ArcSwap<Shard>>() + size_of::<OwnShard>());
-        let counted = size_of::<Shard>() + 2 * size_of::<usize>();
-        fixed + self.shards.iter().map(|shard| counted + shard.load().heap_bytes()).sum::<usize>()
+        fixed + self.shards.iter().map(|shard| shard.load().heap_bytes()).sum::<usize>()
     }
 }
 
@@ -156,49 +167,38 @@ struct OwnShard {
 
 /// The one who adds.
 pub(super) struct TableWriter {
-    table: Arc<Table>,
     shards: Vec<OwnShard>,
     /// The last key asked for, and its shard and index: what comes sorted is not searched for again.
     recent: Option<(TermKey, usize, usize)>,
 }
 
 impl TableWriter {
-    pub(super) fn new(hasher: UniformKeys) -> Self {
-        let own = || OwnShard { shard: Arc::new(Shard::new(0)), taken: 0 };
-        let shards: Vec<_> = repeat_with(own).take(SHARDS).collect();
-        let shared = shards.iter().map(|own| ArcSwap::new(Arc::clone(&own.shard))).collect();
-        let table = Arc::new(Table { hasher, shards: shared, terms: AtomicU64::new(0) });
-        TableWriter { table, shards, recent: None }
-    }
-
-    pub(super) fn table(&self) -> &Arc<Table> {
-        &self.table
-    }
-
-    pub(super) fn hasher(&self) -> &UniformKeys {
-        &self.table.hasher
+    pub(super) fn new() -> Self {
+        let empty = Arc::new(Shard::new(0));
+        let own = || OwnShard { shard: Arc::clone(&empty), taken: 0 };
+        TableWriter { shards: repeat_with(own).take(SHARDS).collect(), recent: None }
     }
 
     /// The tail of a term that has one.
-    pub(super) fn tail(&self, key: &TermKey) -> Option<BlockRef> {
-        let hash = self.table.hasher.hash_one(key);
+    pub(super) fn tail(&self, table: &Table, key: &TermKey) -> Option<BlockRef> {
+        let hash = table.hasher.hash_one(key);
         let shard = &self.shards[shard_of(hash)].shard;
         let (index, _) = shard.find(hash, halves(key))?;
         Some(shard.entries[index].place().tail).filter(|tail| *tail != BlockRef::NONE)
     }
 
     /// The place of a term; a new one has but its first id, `id`.
-    pub(super) fn place(&mut self, key: &TermKey, id: u32) -> Place {
+    pub(super) fn place(&mut self, table: &Table, key: &TermKey, id: u32) -> Place {
         let (number, index) = match self.recent {
             Some((recent, number, index)) if recent == *key => (number, index),
-            _ => self.find_or_add(key, id),
+            _ => self.find_or_add(table, key, id),
         };
         self.recent = Some((*key, number, index));
         self.shards[number].shard.entries[index].place()
     }
 
-    fn find_or_add(&mut self, key: &TermKey, id: u32) -> (usize, usize) {
-        let (hash, halves) = (self.table.hasher.hash_one(key), halves(key));
+    fn find_or_add(&mut self, table: &Table, key: &TermKey, id: u32) -> (usize, usize) {
+        let (hash, halves) = (table.hasher.hash_one(key), halves(key));
         let number = shard_of(hash);
         let own = &mut self.shards[number];
         if let Some((index, first)) = own.shard.find(hash, halves)
@@ -207,12 +207,12 @@ impl TableWriter {
             return (number, index);
         }
         if 4 * (own.taken + 1) > 3 * own.shard.entries.len() {
-            own.shard = Arc::new(own.shard.larger(&self.table.hasher));
-            self.table.shards[number].store(Arc::clone(&own.shard));
+            own.shard = Arc::new(own.shard.larger(&table.hasher));
+            table.shards[number].store(Arc::clone(&own.shard));
         }
         let index = own.shard.add(hash, halves, Place { first: id, tail: BlockRef::NONE });
         own.taken += 1;
-        self.table.terms.store(self.table.terms.load(Relaxed) + 1, Relaxed);
+        table.terms.store(table.terms.load(Relaxed) + 1, Relaxed);
         (number, index)
     }
 
