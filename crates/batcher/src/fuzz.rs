@@ -108,7 +108,8 @@ fn build(
 ) -> Option<Built> {
     let mut group = GroupBuilder::new("fuzz");
     let slots = SharedSlots::new(1 + bytes.below(3));
-    let (mut nodes, mut edges): (Vec<Node<Item, usize, usize>>, Vec<Vec<Edge>>) = Default::default();
+    let mut nodes: Vec<Node<Item, usize, usize>> = Vec::new();
+    let mut edges: Vec<Vec<Edge>> = Vec::new();
     let mut sharing = Vec::new();
     // Nodes feed only nodes before them, so that there are no cycles.
     for index in 0..world.nodes() {

@@ -115,6 +115,24 @@ fn shutdown_in_declared_order() {
 #[test]
 fn shutdown_vs_cleanup_of_one_store() {
     within("shutdown_vs_cleanup_of_one_store", || {
+        let (plan, gates) = (ShutdownPlan::new(), Arc::new([(); 2].map(|()| Gate::default())));
+        let inside = Arc::clone(&gates);
+        let close = move |_| {
+            inside[0].open();
+            inside[1].wait();
+            Ok::<_, BoxError>(())
+        };
+        plan.add("store", LONG, &[], close).unwrap();
+        thread::scope(|scope| {
+            let shutdown = scope.spawn(|| plan.run());
+            gates[0].wait();
+            let cleanup = scope.spawn(|| plan.close("store").unwrap());
+            tempt(|| cleanup.is_finished());
+            gates[1].open();
+            let closing = cleanup.join().unwrap();
+            assert!(matches!(closing.outcome, CloseOutcome::Closed), "{closing:?}");
+            assert!(shutdown.join().unwrap().is_clean());
+        });
         for _ in 0..300 {
             let (plan, closed) = (ShutdownPlan::new(), Arc::new(AtomicUsize::new(0)));
             let counting = || {

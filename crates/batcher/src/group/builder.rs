@@ -143,7 +143,8 @@ impl GroupBuilder {
         self.clock = Arc::new(clock);
     }
 
-    /// Declares a batcher with its options and batch function. The node's name becomes the batcher's.
+    /// Declares a batcher with its options and batch function. The node's name becomes the batcher's; what the options say
+    /// of a drop is not looked at: the group always drains.
     pub fn node<T, R, E, F>(
         &mut self,
         spec: impl Into<NodeSpec>,
@@ -217,7 +218,8 @@ impl GroupBuilder {
     }
 
     /// Runs `hook` once, when the last batcher is closed, even if nobody waits any more by then; after the hooks declared
-    /// before it, or after their budgets. It is given its own budget, fresh, and should return by then.
+    /// before it, or after their budgets. It is given its own budget, fresh, and should return by then; one that does
+    /// not is reported as not confirmed, and its thread is left to it.
     pub fn on_drained<E: Into<BoxError>>(
         &mut self,
         name: &str,

@@ -33,7 +33,8 @@ mod sealed {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Enqueue;
 
-/// The producer's batch function may wait for results. On close, the consumer fires without waiting for company.
+/// The producer's batch function may wait for results: as long as the consumer's size and timeout make it, except on
+/// close, when the consumer fires without waiting for company.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EnqueueAndWait;
 
@@ -122,10 +123,13 @@ impl<T, R, E> fmt::Debug for Outlet<T, R, E> {
 /// A declared edge, for the producer's batch function to capture; see [`BatchCtx::downstream`].
 pub struct EdgeHandle<T: Send + 'static, R: Send + 'static, E: Send + 'static, K: EdgeKind> {
     ends: Arc<(String, String)>,
-    bound: Arc<OnceLock<Bound<K::Way<T, R, E>>>>,
+    bound: Cell<K::Way<T, R, E>>,
 }
 
-/// What is known once the group is built.
+/// Filled when the group is built.
+type Cell<W> = Arc<OnceLock<Bound<W>>>;
+
+/// What is known by then.
 struct Bound<W> {
     producer: usize,
     way: W,

@@ -145,7 +145,7 @@ impl Inner {
         for (index, part) in ready {
             progress.begin(index, self.clock.now());
             // Whoever waits for the end of the group waits for this one too.
-            let _ = Arc::clone(&part.node).begin_close();
+            drop(Arc::clone(&part.node).begin_close());
         }
         // Their budgets start: whoever waits may have to look at them earlier.
         std::mem::take(&mut progress.wakers).into_iter().for_each(Waker::wake);
