@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cargo run -p icecore-registry --example abort_notice
-//! RUSTFLAGS="-C panic=abort" cargo run -p icecore-registry --example abort_notice
+//! CARGO_PROFILE_DEV_PANIC=abort cargo run -p icecore-registry --example abort_notice
 //! ```
 
 use icecore_registry::Registry;

@@ -11,7 +11,8 @@
 //!
 //! Each side writes, then reads what the other writes. Without one order over all four steps both could read the
 //! old value, and a pass would work in a store that is being torn down; acquire and release do not give that order,
-//! the two fences do. `models.rs` has the proof by exhaustion, and its failure without the fences.
+//! the two fences do, as sequentially consistent accesses would; fences are what the model checker knows too, so that it
+//! checks the code that runs. `models.rs` has the proof by exhaustion, and its failure without the fences.
 //!
 //! `raised` is a count, so nobody's drop lowers somebody else's barrier. `closed` never goes back.
 

@@ -19,6 +19,7 @@ use std::{
 
 use crate::{
     clock::Clock,
+    mutants,
     signal::{Signal, Ticket},
     status::panic_message,
 };
@@ -72,12 +73,18 @@ pub(crate) async fn wait<T>(
     let mut ticket = Ticket::new(signal);
     let mut sleep = Sleep::default();
     poll_fn(|cx| {
-        ticket.register(cx.waker());
+        let late = mutants::on("look_before_register");
+        if !late {
+            ticket.register(cx.waker());
+        }
         let untold = match look() {
             Look::Done(value) => return Poll::Ready(Some(value)),
             Look::Later => false,
             Look::LaterUntold => true,
         };
+        if late {
+            ticket.register(cx.waker());
+        }
         if deadline.is_some_and(|at| at <= time.clock.now()) {
             return Poll::Ready(None);
         }

@@ -185,12 +185,13 @@ fn tasks_and_threads_wait_in_one_runtime() {
 fn components_in_async_code() {
     one_thread().block_on(async {
         let manager = Manager::new(Registry::new());
-        let gate = manager.add("a", Duration::from_millis(1));
+        let gate = manager.add("a", HOUR);
         assert!(manager.registry().start_task("a", WorkerConfig::default(), until_cancelled).is_started());
         let mut rows = 3;
         let pass = gate.begin_pass().unwrap();
         let refused = manager.clear("a", Duration::from_millis(1), || rows = 0).await;
         assert!(matches!(refused, Err(Error::ShutdownIncomplete { .. })));
+        manager.registry().reap_orphans(HOUR).await;
         poll_and_drop(manager.clear("a", HOUR, || rows = 1)).await;
         assert_eq!(rows, 3);
         assert!(!gate.is_raised() && !manager.registry().is_clearing("a"));

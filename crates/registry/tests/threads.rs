@@ -98,13 +98,12 @@ fn hook_that_fails_or_hangs_is_told_and_the_worker_ends_all_the_same() {
     let config = WorkerConfig { drain: Some(panics), ..WorkerConfig::default() };
     assert!(registry.start_thread("panics", config, until_cancelled).is_started());
     let hangs = DrainHook::new(std::future::pending::<()>);
-    // The worker itself ends long before the budget.
-    let config = WorkerConfig {
-        drain: Some(hangs),
-        join_budget: Duration::from_millis(300),
-        ..WorkerConfig::default()
-    };
-    assert!(registry.start_thread("hangs", config, until_cancelled).is_started());
+    let config =
+        WorkerConfig { drain: Some(hangs), join_budget: Duration::from_millis(1), ..WorkerConfig::default() };
+    assert!(registry.start_thread("hangs", config, |_| ()).is_started());
+    while registry.is_running("hangs") {
+        thread::yield_now();
+    }
     let report = registry.shutdown_blocking();
     assert_eq!(
         report.per_worker["panics"],
