@@ -94,7 +94,8 @@ pub enum WorkerState {
 /// Who is running. See the [crate's page](crate) for the story.
 ///
 /// Dropping a registry tells all workers to end, logs an error with the keys still alive, and waits for nobody. Shut it
-/// down first. Share it in an [`Arc`].
+/// down first. Share it in an [`Arc`]; a worker that needs it holds it as a
+/// [`Weak`](std::sync::Weak), or it is never dropped.
 pub struct Registry<K: Key> {
     shared: Arc<Shared<K>>,
 }
