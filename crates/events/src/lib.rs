@@ -1,8 +1,9 @@
 //! Events of a chunk of ledgers: their records, the terms they are found by, the files they freeze into, and searches.
 //!
 //! ```text
-//! Event ──▶ EventRecord ──────────────▶ events.pack                          id ──▶ record
-//!       └─▶ terms ──▶ TermKey ──▶ TermIds ──▶ index.hash, index.pack         key ──▶ rank ──▶ bitmap of ids
+//! Event ──▶ EventRecord ──────────────▶ events.pack, or a hot store's rows   id ──▶ record
+//!       └─▶ terms ──▶ TermKey ──▶ TermSet ─┬▶ index.hash, index.pack         key ──▶ rank ──▶ bitmap of ids
+//!                                          └▶ HotIndex, read as it grows     key ──▶ ids below a ledger's end
 //! Query ──▶ bitmaps: AND within a filter, OR between filters ──▶ records ──▶ each checked against the filters
 //! ```
 //!
@@ -10,8 +11,10 @@
 //! operation, event). What is asked and answered speaks of those coordinates only, so that pages go on from one chunk,
 //! or one kind of store, to the next.
 //!
-//! [`EventRecord`], [`TermKey`], [`TermIds`], [`TermSet`] and [`Query`] know no files. [`ChunkEventsWriter`] and
-//! [`ChunkEvents`] are the cold side: three sealed files a chunk, drawn in `format`.
+//! [`EventRecord`], [`TermKey`], [`TermSet`] and [`Query`] know no files. [`ChunkEventsWriter`] and [`ChunkEvents`] are
+//! the cold side: three sealed files a chunk, drawn in `format`. [`HotIndexWriter`] and [`HotIndex`] are the hot side: the
+//! terms of a chunk that still grows, for one writer and any number of readers, none of whom waits; the records are kept by
+//! whoever keeps the chunk. [`search`] asks either, by way of [`EventStore`].
 //!
 //! ```
 //! use std::sync::Arc;

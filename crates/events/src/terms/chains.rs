@@ -333,6 +333,7 @@ fn is_dense(chains: &Chains, tail: BlockRef, id: u32) -> bool {
 }
 
 #[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use icecore_testkit::SplitMix64;
     use proptest::prelude::*;
