@@ -278,3 +278,63 @@ fn notice_panic_abort() {
         });
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::time::Duration;
+
+    use crate::{Batch, Batcher, BuildError, Builder, Dedup, Dispatch, SharedSlots, TriggerMode};
+
+    fn start(builder: Builder<u32>) -> Result<Batcher<u32>, BuildError> {
+        builder.start(|batch: Batch<u32>, _| batch.finish_each(|_| Ok(())))
+    }
+
+    #[test]
+    fn zeros_are_refused_in_every_variant() {
+        let plain = Batcher::builder;
+        let by_value = || Dedup::by(|item: &u32| *item);
+        let dedup = || plain().dedup(by_value());
+        for (option, builder) in [
+            ("size", plain().size(0)),
+            ("size", dedup().size(0)),
+            ("queue_capacity", plain().queue_capacity(0)),
+            ("queue_capacity", dedup().queue_capacity(0)),
+            ("max_in_flight", plain().dispatch(Dispatch::Background { max_in_flight: 0 })),
+            ("max_in_flight", dedup().dispatch(Dispatch::Background { max_in_flight: 0 })),
+            ("slots", plain().slots(&SharedSlots::new(0))),
+            ("tick", plain().trigger_mode(TriggerMode::Tick(Duration::ZERO))),
+            ("dedup.window", plain().dedup(by_value().window(Duration::ZERO))),
+            ("dedup.bucket", plain().dedup(by_value().bucket(Duration::ZERO))),
+            ("dedup.max_keys", plain().dedup(by_value().max_keys(0))),
+        ] {
+            let error = start(builder.name("odd")).unwrap_err();
+            assert!(
+                matches!(&error, BuildError::Zero { option: o, .. } if *o == option),
+                "{option}: {error}"
+            );
+            assert!(error.to_string().contains("odd"), "{error}");
+        }
+        assert!(matches!(start(plain().name("")), Err(BuildError::EmptyName)));
+        let uneven = by_value().window(Duration::from_secs(10)).bucket(Duration::from_secs(3));
+        assert!(matches!(start(plain().dedup(uneven)), Err(BuildError::Buckets { .. })));
+        let fine = by_value().window(Duration::from_secs(3600)).bucket(Duration::from_nanos(1));
+        assert!(matches!(start(plain().dedup(fine)), Err(BuildError::Buckets { .. })));
+    }
+
+    #[test]
+    fn the_extremes_work() {
+        for builder in [
+            Batcher::builder().size(usize::MAX).timeout(Duration::MAX).queue_capacity(1),
+            Batcher::builder().size(1).queue_capacity(usize::MAX).timeout(Duration::ZERO),
+            Batcher::builder().trigger_mode(TriggerMode::Tick(Duration::MAX)),
+            Batcher::builder().dispatch(Dispatch::Unbounded),
+            Batcher::builder().dispatch(Dispatch::Background { max_in_flight: usize::MAX }),
+        ] {
+            let batcher = start(builder).unwrap();
+            let items = batcher.submit_many(vec![1, 2, 3]).unwrap();
+            batcher.submit_detached(4).unwrap();
+            let report = batcher.close(Duration::from_secs(10)).unwrap();
+            assert!(items.is_complete() && report.batches.iter().sum::<u64>() > 0);
+        }
+    }
+}

@@ -274,3 +274,70 @@ impl<T, K, R, E> Table<T, K, R, E> {
         }
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::{collections::BTreeMap, time::Duration};
+
+    use proptest::prelude::*;
+
+    use super::{Admit, Dedup, Settle, Table, Ticket, Verdict};
+    use crate::{Failure, completion::Sink};
+
+    const WINDOW: u64 = 6;
+    const BUCKET: u64 = 2;
+
+    #[derive(Clone, Copy, Debug)]
+    enum Step {
+        Submit(u8),
+        /// The oldest open item ends, well or badly.
+        End(bool),
+        Advance(u8),
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            4 => (0..4u8).prop_map(Step::Submit),
+            3 => any::<bool>().prop_map(Step::End),
+            2 => (0..4u8).prop_map(Step::Advance),
+        ];
+        prop::collection::vec(step, 0..200)
+    }
+
+    proptest! {
+        /// Against a map from keys to the ends of their times.
+        #[test]
+        fn the_table_knows_what_a_plain_map_knows(steps in steps()) {
+            let options = Dedup::<u8, u8, (), ()>::by(|item| *item)
+                .window(Duration::from_secs(WINDOW))
+                .bucket(Duration::from_secs(BUCKET));
+            let table: Table<_, _, _, _> = options.into_table("model", None).unwrap();
+            let mut until = BTreeMap::<u8, (u64, Ticket)>::new();
+            let (mut open, mut now) = (std::collections::VecDeque::new(), 0);
+            for step in steps {
+                match step {
+                    Step::Advance(by) => now += u64::from(by),
+                    Step::Submit(key) => {
+                        until.retain(|_, (end, _)| *end > now);
+                        match table.admit(&key, Sink::Detached, Duration::from_secs(now)) {
+                            Verdict::Fresh(ticket, _) => {
+                                prop_assert!(!until.contains_key(&key));
+                                until.insert(key, ((now / BUCKET + 1) * BUCKET + WINDOW, ticket));
+                                open.push_back((key, ticket));
+                            }
+                            Verdict::Duplicate(_) => prop_assert!(until.contains_key(&key)),
+                            Verdict::Joined => prop_assert!(false),
+                        }
+                    }
+                    Step::End(well) => {
+                        let Some((key, ticket)) = open.pop_front() else { continue };
+                        table.settle(ticket, &if well { Ok(()) } else { Err(Failure::Failed(())) });
+                        if !well && until.get(&key).is_some_and(|(_, known)| *known == ticket) {
+                            until.remove(&key);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

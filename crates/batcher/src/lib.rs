@@ -48,7 +48,7 @@
 // Models check the queue; what is built on it is left out, and what only that uses looks dead.
 #![cfg_attr(loom, allow(dead_code))]
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod acceptance;
 mod batch;
 mod batcher;
@@ -58,12 +58,16 @@ mod close;
 mod completion;
 mod dedup;
 mod error;
+#[cfg(feature = "metrics")]
+mod facade;
 #[cfg(all(not(loom), any(test, feature = "fuzz")))]
 pub mod fuzz;
 #[cfg(not(loom))]
 mod group;
 mod lane;
 mod meter;
+#[cfg(all(test, loom))]
+mod models;
 mod mutants;
 mod node;
 #[cfg(not(loom))]
@@ -87,6 +91,8 @@ pub use close::{CloseReport, Draining};
 pub use completion::{Completion, CompletionSet, Outcome, wait_budget};
 pub use dedup::Dedup;
 pub use error::{BoxError, BuildError, CloseError, DrainNotConfirmed, Failure, Pending, SubmitError};
+#[cfg(feature = "metrics")]
+pub use facade::FacadeMetrics;
 #[cfg(not(loom))]
 pub use group::{
     EdgeHandle, EdgeKind, Enqueue, EnqueueAndWait, Group, GroupBuilder, GroupCloseError, GroupDraining,

@@ -64,6 +64,6 @@ impl Eq for SharedSlots {}
 
 impl fmt::Debug for SharedSlots {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SharedSlots({} of {} free)", lock(&self.inner.free), self.inner.count)
+        write!(f, "SharedSlots({} of {} free)", *lock(&self.inner.free), self.inner.count)
     }
 }

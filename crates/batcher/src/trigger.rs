@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::mutants;
+
 /// How a batch comes together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -101,7 +103,7 @@ impl TriggerMode {
     pub(crate) fn decide(self, size: usize, s: Situation) -> Decision {
         match s {
             Situation { len: 0, sealed: true, .. } => Decision::Finished,
-            Situation { len: 0, .. } => Decision::Wait(None),
+            Situation { len: 0, .. } if !mutants::on("empty_batches") => Decision::Wait(None),
             Situation { sealed: true, .. } => Decision::Fire(Reason::Shutdown),
             _ if self == Self::Drain => Decision::Fire(Reason::Drain),
             Situation { len, .. } if len >= size => Decision::Fire(Reason::Size),
@@ -113,5 +115,58 @@ impl TriggerMode {
             }),
             Situation { due, .. } => Decision::Wait(due.map(|(at, _)| at)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Decision, Reason, Situation, TriggerMode};
+    use std::time::Duration;
+
+    const MS: Duration = Duration::from_millis(1);
+    const SIZE: usize = 4;
+
+    /// Nothing at hand, nobody asks.
+    const QUIET: Situation = Situation { len: 0, sealed: false, eager: false, manual: false, due: None };
+
+    #[test]
+    fn decisions() {
+        use Decision::{Finished, Fire, Wait};
+        use TriggerMode::{Accumulate, Drain, Greedy, Tick};
+        let tick = Tick(MS);
+        let all = [Accumulate, Greedy, Drain, tick];
+        let partial = Situation { len: 3, ..QUIET };
+        let table: &[(&[TriggerMode], Situation, Decision)] = &[
+            (&all, QUIET, Wait(None)),
+            (&all, Situation { manual: true, eager: true, ..QUIET }, Wait(None)),
+            (&all, Situation { sealed: true, ..QUIET }, Finished),
+            (&all, Situation { sealed: true, ..partial }, Fire(Reason::Shutdown)),
+            (&all, Situation { sealed: true, len: 9, ..QUIET }, Fire(Reason::Shutdown)),
+            (&[Drain], partial, Fire(Reason::Drain)),
+            (&[Drain], Situation { len: 9, ..QUIET }, Fire(Reason::Drain)),
+            (&[Accumulate, Greedy, tick], Situation { len: SIZE, ..QUIET }, Fire(Reason::Size)),
+            (&[Accumulate, Greedy, tick], partial, Wait(None)),
+            (&[Accumulate, Greedy, tick], Situation { manual: true, ..partial }, Fire(Reason::Manual)),
+            (&[Accumulate, Greedy, tick], Situation { eager: true, ..partial }, Fire(Reason::Shutdown)),
+            (&[Accumulate, tick], Situation { due: Some((2 * MS, MS)), ..partial }, Wait(Some(2 * MS))),
+            (&[Accumulate, Greedy], Situation { due: Some((MS, MS)), ..partial }, Fire(Reason::Timeout)),
+            (&[tick], Situation { due: Some((MS, 2 * MS)), ..partial }, Fire(Reason::Tick)),
+        ];
+        for (modes, situation, decision) in table {
+            for mode in *modes {
+                assert_eq!(mode.decide(SIZE, *situation), *decision, "{mode:?} {situation:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn ticks_lie_on_a_grid_and_timeouts_do_not() {
+        let tick = TriggerMode::Tick(100 * MS);
+        for (first_at, due) in [(7, 107), (106, 107), (107, 207), (108, 207), (1000, 1007)] {
+            assert_eq!(tick.due(first_at * MS, MS, 7 * MS), due * MS, "{first_at}");
+            assert_eq!(TriggerMode::Accumulate.due(first_at * MS, MS, 7 * MS), (first_at + 1) * MS);
+        }
+        assert_eq!(TriggerMode::Greedy.due(MS, Duration::MAX, MS), Duration::MAX);
+        assert!(TriggerMode::Tick(Duration::MAX).due(MS, MS, MS) > Duration::from_secs(1 << 34));
     }
 }

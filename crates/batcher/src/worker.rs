@@ -54,7 +54,10 @@ where
     pub(crate) fn start_lane(self: &Arc<Self>, function: &Arc<Function<T, R, E>>) -> std::io::Result<()> {
         let (core, function) = (Arc::clone(self), Arc::clone(function));
         lock(&self.shared.life).lanes += 1;
+        // Spans of batches and submitters belong to one subscriber.
+        let dispatch = self.spans.then(|| tracing::dispatcher::get_default(Clone::clone));
         let thread = std::thread::Builder::new().name(self.shared.name.to_string()).spawn(move || {
+            let _subscriber = dispatch.as_ref().map(tracing::dispatcher::set_default);
             let lane = Arc::new(Lane::new(Arc::clone(&core.shared), core.queue.add_slot()));
             // What batch functions panic with is caught closer by; this is for clocks and meters.
             while let Err(panic) = catch_unwind(AssertUnwindSafe(|| core.work(&lane, &function))) {

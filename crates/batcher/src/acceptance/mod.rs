@@ -9,5 +9,6 @@ mod metrics;
 mod pool;
 mod results;
 mod shutdown;
+mod spans;
 mod support;
 mod trigger;
