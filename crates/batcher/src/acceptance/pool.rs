@@ -177,6 +177,28 @@ fn evicted_client_lives_on_for_its_leases() {
 }
 
 #[test]
+fn pool_owned_by_its_last_client() {
+    within("pool_owned_by_its_last_client", || {
+        struct Owner {
+            _pool: Arc<ClientPool<Owner>>,
+            gate: Arc<Gate>,
+        }
+        let pool = Arc::new(ClientPool::new(&[Scheme::host("kv", 3000)], |owner: Owner| {
+            owner.gate.wait();
+            drop(owner);
+            Ok::<_, BoxError>(())
+        }));
+        let gate = Arc::new(Gate::default());
+        let owner = Owner { _pool: Arc::clone(&pool), gate: Arc::clone(&gate) };
+        let lease = pool.acquire(KV, || Ok::<_, BoxError>(owner)).unwrap();
+        let done = lease.release_async();
+        drop(pool);
+        gate.open();
+        assert!(done.wait_timeout(LIMIT).unwrap().is_ok());
+    });
+}
+
+#[test]
 fn release_reports_drop_closes() {
     within("release_reports_drop_closes", || {
         let closed = Arc::new(AtomicUsize::new(0));
