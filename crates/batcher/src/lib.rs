@@ -10,6 +10,10 @@
 //! the drain goes on. Every accepted item's [`Completion`] resolves, whatever the batch function does: panic, forget the
 //! item, or hand it to a tracked child ([`BatchCtx::spawn`]) that outlives it.
 //!
+//! Batchers that feed each other form a [`Group`], which knows their edges and closes producers before consumers. What they
+//! write through is leased from a [`ClientPool`], which closes a client with its last lease; and a [`ShutdownPlan`] closes
+//! all of it, once, on whatever path the program ends.
+//!
 //! The batcher owns its threads and needs no async runtime; completions, barriers and closes can be waited for on a
 //! thread or awaited on any executor. Time comes from a [`Clock`], so that tests turn a [`ManualClock`] and never sleep.
 //!
