@@ -52,7 +52,8 @@
 // Models check the queue; what is built on it is left out, and what only that uses looks dead.
 #![cfg_attr(loom, allow(dead_code))]
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod acceptance;
 mod batch;
 mod batcher;
