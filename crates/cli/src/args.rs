@@ -20,6 +20,8 @@ const EXIT_CODES: &str =
 pub(crate) enum Command {
     /// Turn ledgers into cold files: every complete chunk in range, then the window indexes
     Build(Build),
+    /// Follow a source, ledger by ledger, into hot chunks below DIR/hot; full ones stay hot
+    Ingest(Ingest),
     /// Look up a ledger, a transaction or events
     #[command(subcommand)]
     Get(Get),
@@ -64,6 +66,41 @@ pub(crate) struct Build {
     #[arg(long, value_name = "PASSPHRASE")]
     pub(crate) network: Option<String>,
     /// Answer in JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Ingest {
+    /// Where ledgers come from: a framed file (plain or zstd), a ledger lake's directory, or gen:SPEC
+    /// (gen: alone takes the defaults; gen:help lists the keys)
+    #[arg(long, value_name = "FILE|DIR|gen:SPEC")]
+    pub(crate) source: String,
+    /// The directory of the store; made where it is missing
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: PathBuf,
+    /// Milliseconds from one ledger to the next; 0 for no pause
+    #[arg(long, value_name = "MS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=3_600_000))]
+    pub(crate) pace: u64,
+    /// First ledger of a new store: rounded up to the next chunk [default: the source's first]
+    #[arg(long, value_name = "SEQ")]
+    pub(crate) from: Option<LedgerSeq>,
+    /// Stop after this ledger [default: the source's last]
+    #[arg(long, value_name = "SEQ")]
+    pub(crate) to: Option<LedgerSeq>,
+    /// At the end of the source, wait for more
+    #[arg(long)]
+    pub(crate) follow: bool,
+    /// Ledgers to a chunk [default: the store's, or 10000]
+    #[arg(long, value_name = "N")]
+    pub(crate) ledgers_per_chunk: Option<u32>,
+    /// Chunks to a window [default: the store's, or 1000]
+    #[arg(long, value_name = "N")]
+    pub(crate) chunks_per_window: Option<u32>,
+    /// Passphrase of the network, kept with the store [default: the source's own word]
+    #[arg(long, value_name = "PASSPHRASE")]
+    pub(crate) network: Option<String>,
+    /// Print a line of JSON for each ledger once it is durable
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -87,6 +87,12 @@ through_cold!(
     icecore_events::Error
 );
 
+impl From<icecore_hotchunk::Error> for Fail {
+    fn from(e: icecore_hotchunk::Error) -> Self {
+        if e.is_corrupt() { Fail::Damaged(e.to_string()) } else { Fail::Error(Box::new(e)) }
+    }
+}
+
 impl From<icecore_streamhash::Error> for Fail {
     fn from(e: icecore_streamhash::Error) -> Self {
         if e.is_corrupt() { Fail::Damaged(e.to_string()) } else { Fail::Error(Box::new(e)) }

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use icecore_cold::Store;
+use icecore_cold::Manifest;
 use icecore_events::{EventRecord, Filter, Order, Position, Query};
 use icecore_ledger::{Decoder, LedgerRange, LedgerSeq, MAX_TOPICS};
 use icecore_stellar::{
@@ -16,6 +16,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     args::{GetEvents, GetLedger, GetTx},
     fail::{Fail, Outcome},
+    history::{Found, History, Place},
     output::{Output, human_bytes, human_time},
 };
 
@@ -63,16 +64,16 @@ impl Answer {
 }
 
 pub(crate) fn ledger(args: &GetLedger, out: &Output) -> Outcome {
-    let store = Store::open(&args.answer.data)?;
-    let raw = store.ledger(args.seq)?;
-    let raw =
-        raw.ok_or_else(|| Fail::NotFound(format!("ledger {} is not there: {}", args.seq, reach(&store))))?;
+    let history = History::open(&args.answer.data)?;
+    let not_found = || Fail::NotFound(format!("ledger {} is not there: {}", args.seq, history.reach()));
+    let Found { raw, place } = history.ledger(args.seq)?.ok_or_else(not_found)?;
     if args.raw {
         return Ok(out.bytes(&raw)?);
     }
     let decoded = StellarDecoder.decode(&raw)?;
     let answer = Answer::new()
         .field("ledger", decoded.seq.0)
+        .field("from", place.name())
         .field("closed_at", decoded.closed_at)
         .field("transactions", decoded.transactions.len())
         .field("events", decoded.events.len())
@@ -86,15 +87,15 @@ pub(crate) fn ledger(args: &GetLedger, out: &Output) -> Outcome {
 }
 
 pub(crate) fn transaction(args: &GetTx, out: &Output) -> Outcome {
-    let store = Store::open(&args.answer.data)?;
-    let found = store.transaction(&args.hash, &StellarDecoder)?;
-    let not_found = || Fail::NotFound(format!("transaction {} is not there: {}", args.hash, reach(&store)));
-    let found = found.ok_or_else(not_found)?;
-    let network = network(args, &store, &found.raw)?;
+    let history = History::open(&args.answer.data)?;
+    let not_found = || Fail::NotFound(format!("transaction {} is not there: {}", args.hash, history.reach()));
+    let found = history.transaction(&args.hash)?.ok_or_else(not_found)?;
+    let network = network(args, history.manifest(), &found.raw)?;
     let tx = find_transaction(&found.raw, &args.hash, &network)?.ok_or_else(not_found)?;
     let mut answer = Answer::new()
         .field("hash", tx.hash.to_string())
         .field("ledger", tx.seq.0)
+        .field("from", found.place.name())
         .field("closed_at", tx.closed_at)
         .field("index", tx.index);
     if let Some(inner) = tx.inner_hash {
@@ -116,8 +117,8 @@ pub(crate) fn transaction(args: &GetTx, out: &Output) -> Outcome {
 }
 
 /// The network that ties envelopes to hashes: as said, as stored, or the known one that fits this ledger.
-fn network(args: &GetTx, store: &Store, raw: &[u8]) -> Outcome<NetworkId> {
-    if let Some(passphrase) = args.network.as_ref().or(store.manifest().network.as_ref()) {
+fn network(args: &GetTx, manifest: &Manifest, raw: &[u8]) -> Outcome<NetworkId> {
+    if let Some(passphrase) = args.network.as_ref().or(manifest.network.as_ref()) {
         return Ok(NetworkId::of(passphrase));
     }
     let known = PASSPHRASES.map(NetworkId::of);
@@ -125,17 +126,17 @@ fn network(args: &GetTx, store: &Store, raw: &[u8]) -> Outcome<NetworkId> {
 }
 
 pub(crate) fn events(args: &GetEvents, out: &Output) -> Outcome {
-    let store = Store::open(&args.answer.data)?;
+    let history = History::open(&args.answer.data)?;
     let query = query(args)?;
-    let found = store.events(&query, &StellarDecoder)?;
-    for event in &found {
-        print_event(event, args.answer.decode, out)?;
+    let found = history.events(&query)?;
+    for (event, place) in &found {
+        print_event(event, *place, args.answer.decode, out)?;
     }
     if found.is_empty() {
-        return Err(Fail::NotFound(format!("no such event is there: {}", reach(&store))));
+        return Err(Fail::NotFound(format!("no such event is there: {}", history.reach())));
     }
     if found.len() == query.limit
-        && let Some(last) = found.last()
+        && let Some((last, _)) = found.last()
     {
         crate::warn(&format!("there may be more: go on with --cursor {}", cursor(last)));
     }
@@ -208,7 +209,7 @@ fn parse_cursor(text: &str) -> Outcome<Position> {
     }
 }
 
-fn print_event(event: &EventRecord, decode: bool, out: &Output) -> Outcome {
+fn print_event(event: &EventRecord, place: Place, decode: bool, out: &Output) -> Outcome {
     let fields = StellarDecoder.event_fields(&event.body)?;
     let contract = fields.contract.and_then(|id| <&[u8; 32]>::try_from(id).ok()).map(format_contract);
     let topics: Vec<String> =
@@ -216,6 +217,7 @@ fn print_event(event: &EventRecord, decode: bool, out: &Output) -> Outcome {
     if out.json || decode {
         let answer = Answer::new()
             .field("ledger", event.ledger.0)
+            .field("from", place.name())
             .field("closed_at", event.closed_at)
             .field("tx_hash", event.tx_hash.to_string())
             .field("tx_index", event.tx_index)
@@ -226,22 +228,11 @@ fn print_event(event: &EventRecord, decode: bool, out: &Output) -> Outcome {
             .field("topics", json!(topics));
         return answer.xdr("event", XdrKind::Event, &event.body, decode)?.print(out);
     }
-    let mut line = format!("{:>20}  {}", cursor(event), contract.unwrap_or_else(|| "–".to_owned()));
+    let contract = contract.unwrap_or_else(|| "–".to_owned());
+    let mut line = format!("{:>20}  {:<4}  {contract}", cursor(event), place.name());
     for topic in topics {
         // Writing to a string cannot fail.
         let _ = write!(line, "  {topic}");
     }
     Ok(out.line(line)?)
-}
-
-/// How far the data reaches, in words.
-fn reach(store: &Store) -> String {
-    let ranges = store.reach();
-    match ranges.as_slice() {
-        [] => "the store is empty".to_owned(),
-        ranges => {
-            let ranges: Vec<String> = ranges.iter().map(|r| format!("{} to {}", r.first, r.last)).collect();
-            format!("the store has ledgers {}", ranges.join(", "))
-        }
-    }
 }

@@ -6,6 +6,8 @@ mod demo;
 mod fail;
 mod file;
 mod get;
+mod history;
+mod ingest;
 mod inspect;
 mod output;
 mod progress;
@@ -14,7 +16,10 @@ mod verify;
 use std::{
     io::{IsTerminal, Write},
     process::ExitCode,
-    sync::Arc,
+    sync::{
+        Arc,
+        mpsc::{Receiver, channel},
+    },
 };
 
 use args::{Cli, Command, Get};
@@ -42,6 +47,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Outcome {
     match command {
         Command::Build(args) => build::run(&args, &Output::new(args.json)),
+        Command::Ingest(args) => ingest::run(&args, &Output::new(args.json)),
         Command::Get(Get::Ledger(args)) => get::ledger(&args, &Output::new(args.answer.json)),
         Command::Get(Get::Tx(args)) => get::transaction(&args, &Output::new(args.answer.json)),
         Command::Get(Get::Events(args)) => get::events(&args, &Output::new(args.answer.json)),
@@ -55,10 +61,21 @@ fn run(command: Command) -> Outcome {
 
 /// A [`Control`] that Ctrl-C (or SIGTERM) cancels.
 fn cancellable() -> Outcome<Arc<Control>> {
+    Ok(stoppable()?.0)
+}
+
+/// A [`Control`] that Ctrl-C (or SIGTERM) cancels, and what is told then, for those who wait.
+fn stoppable() -> Outcome<(Arc<Control>, Receiver<()>)> {
     let control = Arc::new(Control::default());
     let on_signal = Arc::clone(&control);
-    ctrlc::set_handler(move || on_signal.cancel()).map_err(|e| fail::Fail::Error(Box::new(e)))?;
-    Ok(control)
+    let (tell, told) = channel();
+    let handler = move || {
+        on_signal.cancel();
+        // Whoever does not wait does not listen.
+        let _ = tell.send(());
+    };
+    ctrlc::set_handler(handler).map_err(|e| fail::Fail::Error(Box::new(e)))?;
+    Ok((control, told))
 }
 
 /// A word on the side, on standard error so that answers stay clean.

@@ -203,7 +203,8 @@ impl Store {
     pub fn events(&self, query: &Query, decoder: &dyn Decoder) -> Result<Vec<EventRecord>> {
         let mut found = Vec::new();
         let mut chunks: Vec<ChunkId> = self.inventory.chunks.keys().copied().collect();
-        chunks.retain(|&chunk| self.may_answer(chunk, query));
+        let reached = |ledgers| query.reaches(ledgers);
+        chunks.retain(|&chunk| self.geometry().ledgers_of(chunk).is_some_and(reached));
         if query.order == Order::Descending {
             chunks.reverse();
         }
@@ -217,16 +218,5 @@ impl Store {
             }
         }
         Ok(found)
-    }
-
-    /// False for chunks that lie outside a query's ledgers, or that an earlier page has done with.
-    fn may_answer(&self, chunk: ChunkId, query: &Query) -> bool {
-        let Some(ledgers) = self.geometry().ledgers_of(chunk) else { return false };
-        let overlaps = query.ledgers.is_none_or(|wanted| wanted.intersect(ledgers).is_some());
-        let ahead = query.after.is_none_or(|after| match query.order {
-            Order::Ascending => after.ledger <= ledgers.last,
-            Order::Descending => after.ledger >= ledgers.first,
-        });
-        overlaps && ahead
     }
 }

@@ -65,9 +65,10 @@ enum Mode {
         writer: Box<Mutex<Writer>>,
         index: HotIndex,
     },
-    /// With the last ledger there was.
+    /// With the last ledger there was, and the event index where it was asked for.
     Read {
         last: Option<LedgerSeq>,
+        index: Option<HotIndex>,
     },
 }
 
@@ -126,10 +127,40 @@ impl HotChunk {
     /// # Errors
     /// As of [`open`](HotChunk::open).
     pub fn open_read_only(path: impl AsRef<Path>, chunk: LedgerRange, options: &HotOptions) -> Result<Self> {
-        let shared = Shared::new(path.as_ref(), chunk)?;
+        Self::reading(path.as_ref(), chunk, options, None)
+    }
+
+    /// Opens like [`open_read_only`](HotChunk::open_read_only), and builds the event index too, telling how far it is, so
+    /// that events can be searched beside whoever writes.
+    ///
+    /// # Errors
+    /// As of [`open`](HotChunk::open).
+    pub fn open_read_only_with_events(
+        path: impl AsRef<Path>,
+        chunk: LedgerRange,
+        options: &HotOptions,
+        progress: &mut dyn FnMut(WarmUp),
+    ) -> Result<Self> {
+        Self::reading(path.as_ref(), chunk, options, Some(progress))
+    }
+
+    fn reading(
+        path: &Path,
+        chunk: LedgerRange,
+        options: &HotOptions,
+        events: Option<&mut dyn FnMut(WarmUp)>,
+    ) -> Result<Self> {
+        let shared = Shared::new(path, chunk)?;
         let store = Store::open_read_only(path, &FAMILIES, &options.store())?;
-        let last = Contents::check(&shared, &store.reader()?)?.last();
-        Ok(HotChunk { shared: Arc::new(shared), store, mode: Mode::Read { last } })
+        let reader = store.reader()?;
+        let contents = Contents::check(&shared, &reader)?;
+        let index = match events {
+            Some(progress) => Some(warmup::load_index(&shared, &reader, &contents, progress)?.index()),
+            None => None,
+        };
+        drop(reader);
+        let mode = Mode::Read { last: contents.last(), index };
+        Ok(HotChunk { shared: Arc::new(shared), store, mode })
     }
 
     fn writing(shared: Shared, store: Store, index: HotIndexWriter) -> Result<Self> {
@@ -168,7 +199,7 @@ impl HotChunk {
                     let last = view.last();
                     (Some(view), last)
                 }
-                Mode::Read { last } => (None, *last),
+                Mode::Read { last, index } => (index.as_ref().map(HotIndex::view), *last),
             };
             if self.shared.changes() == changes {
                 return Ok(View { shared: Arc::clone(&self.shared), reader, index, last, changes });
@@ -223,10 +254,11 @@ impl HotChunk {
     /// # Errors
     /// [`Error::Store`] with [`Closed`](icecore_rockstore::Error::Closed).
     pub fn stats(&self) -> Result<HotStats> {
-        let (terms, index_bytes) = match &self.mode {
-            Mode::Write { index, .. } => (index.term_count(), index.heap_bytes()),
-            Mode::Read { .. } => (0, 0),
+        let index = match &self.mode {
+            Mode::Write { index, .. } => Some(index),
+            Mode::Read { index, .. } => index.as_ref(),
         };
+        let (terms, index_bytes) = index.map_or((0, 0), |index| (index.term_count(), index.heap_bytes()));
         Ok(HotStats { store: self.store.stats()?, terms, index_bytes })
     }
 

@@ -107,8 +107,8 @@ pub enum Error {
         /// The store.
         path: PathBuf,
     },
-    /// Events were asked of a handle that was opened for reading only: it has no event index.
-    #[error("{} is open for reading only, without the index that finds events: open it for writing", path.display())]
+    /// Events were asked of a handle that was opened for reading only, without the event index.
+    #[error("{} is open without the index that finds events: open it with them, or for writing", path.display())]
     NoEventIndex {
         /// The store.
         path: PathBuf,
