@@ -141,11 +141,19 @@ impl History {
         Ok(hot.events(query, &StellarDecoder)?)
     }
 
+    /// The chunks that only a hot store has, each with its ledgers.
+    pub(crate) fn hot_ranges(&self) -> impl Iterator<Item = (ChunkId, Outcome<Option<LedgerRange>>)> {
+        let range = |chunk| match self.open_hot(chunk)? {
+            Some(hot) => Ok(hot.view()?.range()),
+            None => Ok(None),
+        };
+        self.hot.iter().map(move |&chunk| (chunk, range(chunk)))
+    }
+
     /// How far the data reaches, in words.
     pub(crate) fn reach(&self) -> String {
         let mut ranges = self.store.reach();
-        let hot = self.hot.iter().filter_map(|&chunk| self.open_hot(chunk).ok().flatten());
-        ranges.extend(hot.filter_map(|hot| hot.view().ok()?.range()));
+        ranges.extend(self.hot_ranges().filter_map(|(_, range)| range.ok().flatten()));
         ranges.sort_unstable_by_key(|range| range.first);
         ranges.dedup_by(|next, last| {
             let joins = u64::from(next.first.0) <= u64::from(last.last.0) + 1;

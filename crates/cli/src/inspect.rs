@@ -1,6 +1,9 @@
 //! `icecore ls | stat | cat`
 
-use std::sync::{Arc, atomic::Ordering::Relaxed};
+use std::{
+    path::Path,
+    sync::{Arc, atomic::Ordering::Relaxed},
+};
 
 use icecore_cold::{Control, Kind, LedgerPack, Store};
 use icecore_ledger::{ChunkId, Decoder, Source};
@@ -12,6 +15,7 @@ use crate::{
     args::{Cat, Ls, Stat},
     fail::{Fail, Outcome},
     file::AnyFile,
+    history::History,
     output::{Output, human_bytes, human_count},
     progress::Progress,
 };
@@ -89,10 +93,40 @@ pub(crate) fn ls(args: &Ls, out: &Output) -> Outcome {
     } else {
         ls_table(&store, &rows, args.count, out)?
     }
+    let hot = ls_hot(&args.dir, out);
     match rows.into_iter().find_map(|row| row.counts.err()) {
         Some(fail) => Err(fail),
-        None => Ok(()),
+        None => hot,
     }
+}
+
+/// The hot chunks, below the others.
+fn ls_hot(dir: &Path, out: &Output) -> Outcome {
+    let (mut table, mut failed) = (Vec::new(), None);
+    for (chunk, range) in History::open(dir)?.hot_ranges() {
+        let error = range.as_ref().err().map(ToString::to_string);
+        let range = range.map_err(|fail| failed.get_or_insert(fail).to_string());
+        if out.json {
+            let range = range.ok().flatten();
+            let (first, last) = (range.map(|r| r.first.0), range.map(|r| r.last.0));
+            out.value(
+                &json!({ "hot_chunk": chunk.0, "first_ledger": first, "last_ledger": last, "error": error }),
+            )?;
+            continue;
+        }
+        let cells = match range {
+            Ok(Some(range)) => [range.first.to_string(), range.last.to_string(), human_count(range.count())],
+            Ok(None) => ["–", "–", "0"].map(str::to_owned),
+            Err(_) => ["unreadable", "", ""].map(str::to_owned),
+        };
+        table.push([vec![chunk.to_string()], cells.to_vec()].concat());
+    }
+    if !table.is_empty() {
+        table.insert(0, ["hot chunk", "first ledger", "last ledger", "ledgers"].map(str::to_owned).to_vec());
+        out.line("")?;
+        out.table(&table)?;
+    }
+    failed.map_or(Ok(()), Err)
 }
 
 fn ls_json(store: &Store, rows: &[Row], out: &Output) -> Outcome {

@@ -158,6 +158,12 @@ fn hot_and_frozen_chunks_answer_alike_and_say_which() {
         assert_eq!(answer["from"], place(event["ledger"].as_u64().unwrap()));
         assert_eq!(facts(answer), facts(&cold.get(&["get", "tx", hash])[0]));
     }
+    let listed = json(&["ls", data.path(), "--json"]);
+    let hot: Vec<_> = listed.iter().filter(|line| !line["hot_chunk"].is_null()).collect();
+    let range = |line: &&Value| {
+        [&line["hot_chunk"], &line["first_ledger"], &line["last_ledger"]].map(|n| n.as_u64().unwrap())
+    };
+    assert_eq!(hot.iter().map(range).collect::<Vec<_>>(), [[2, 22, 31], [3, 32, 41], [4, 42, 46]]);
     let missing = icecore(&["get", "ledger", "47", "--data", data.path()]);
     assert_eq!(code(&missing), 4);
     assert!(stderr(&missing).contains("the store has ledgers 2 to 46"), "{}", stderr(&missing));
