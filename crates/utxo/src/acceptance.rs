@@ -8,7 +8,7 @@ mod refusals;
 mod settling;
 mod spending;
 mod storing;
-mod support;
+pub(crate) mod support;
 
 /// Makes each test a test of every backend that keeps what it is given.
 macro_rules! on_every_backend {

@@ -56,7 +56,9 @@ pub(crate) fn result<R>(outcome: Outcome<R, Error>) -> Result<R> {
 pub(crate) fn refused<T>(refusal: SubmitError<T>) -> Error {
     match refusal {
         SubmitError::Closed(_) => Error::Closed,
-        SubmitError::UndeclaredEdge(_) => Error::Invalid { what: "a store cannot be called by its own queues" },
+        SubmitError::UndeclaredEdge(_) => {
+            Error::Invalid { what: "a store cannot be called by its own queues" }
+        }
         _ => Error::Unavailable { what: "the queue is full".into() },
     }
 }

@@ -71,7 +71,9 @@ impl Blobs {
         let file_bytes = usize::try_from(file_bytes).map_err(|_| damaged("its file is too large"))?;
         let body_bytes = file_bytes.checked_sub(TRAILER_BYTES).ok_or(damaged("its file is cut short"))?;
         let mut bytes = Vec::new();
-        bytes.try_reserve_exact(file_bytes).map_err(|_| damaged("its file is too large for the memory there is"))?;
+        bytes
+            .try_reserve_exact(file_bytes)
+            .map_err(|_| damaged("its file is too large for the memory there is"))?;
         bytes.resize(file_bytes, 0);
         self.disk.open(&path)?.read_exact_at(&mut bytes, 0)?;
         let found = bytes.split_off(body_bytes);

@@ -12,7 +12,7 @@ use crate::{
     blob::Blobs,
     mutants,
     ops::{Rules, due},
-    record::{FollowUp, FollowUpKey, Intent, Master, Owed, Stored, StoreFacts},
+    record::{FollowUp, FollowUpKey, Intent, Master, Owed, StoreFacts, Stored},
     rows::Rows,
     view::View,
 };
@@ -36,7 +36,12 @@ pub(crate) struct Outcome<R> {
 
 impl Client {
     /// Takes a database into use: checks what it was made with, and settles what an earlier user left behind.
-    pub(crate) fn connect(backend: Arc<dyn Backend>, page_size: u32, blobs: &Blobs, rules: &Rules) -> Result<Client> {
+    pub(crate) fn connect(
+        backend: Arc<dyn Backend>,
+        page_size: u32,
+        blobs: &Blobs,
+        rules: &Rules,
+    ) -> Result<Client> {
         check_facts(&*backend, page_size)?;
         let owner = RandomState::new().hash_one(rules.now_ms);
         let client = Client { backend, rows: Rows::default(), page_size, owner };
@@ -78,7 +83,9 @@ impl Client {
             Err(error) => {
                 // A refusal stands; what would have been stored is not.
                 let refused = |result: Result<R>| match result {
-                    Err(refusal) if !matches!(&refusal, Error::Spend(e) if !e.is_invalid_tx()) => Err(refusal),
+                    Err(refusal) if !matches!(&refusal, Error::Spend(e) if !e.is_invalid_tx()) => {
+                        Err(refusal)
+                    }
                     _ => Err(error.clone()),
                 };
                 Outcome { results: results.into_iter().map(refused).collect(), owed: Vec::new() }
@@ -92,7 +99,11 @@ impl Client {
             batch.changes.push((family, key.to_vec(), None));
             true
         })?;
-        if batch.changes.is_empty() || mutants::on("locks_survive") { Ok(()) } else { self.backend.commit(batch) }
+        if batch.changes.is_empty() || mutants::on("locks_survive") {
+            Ok(())
+        } else {
+            self.backend.commit(batch)
+        }
     }
 
     /// Does what committed batches still owe.
@@ -145,7 +156,11 @@ impl Client {
     pub(crate) fn txids(&self) -> Result<Vec<TxId>> {
         let mut keys = Vec::new();
         self.backend.scan(Family::Master, &[], &mut |key, _| {
-            keys.push(key.try_into().map(TxId).map_err(|_| Error::damaged(Family::Master, key, "its key is no txid")));
+            keys.push(
+                key.try_into()
+                    .map(TxId)
+                    .map_err(|_| Error::damaged(Family::Master, key, "its key is no txid")),
+            );
             true
         })?;
         keys.into_iter().collect()

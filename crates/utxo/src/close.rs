@@ -65,7 +65,10 @@ impl Draining {
         self.result(self.group.wait_timeout(limit))
     }
 
-    fn result(&self, report: Result<Arc<GroupReport>, GroupCloseError>) -> Result<Arc<GroupReport>, CloseError> {
+    fn result(
+        &self,
+        report: Result<Arc<GroupReport>, GroupCloseError>,
+    ) -> Result<Arc<GroupReport>, CloseError> {
         let report = report.map_err(|error| match error {
             GroupCloseError::NotConfirmed(_) => CloseError::NotConfirmed(self.clone()),
             _ => CloseError::WouldDeadlock,

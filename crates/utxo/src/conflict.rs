@@ -14,8 +14,8 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    BlockRef, Error, Fields, Outpoint, OutputHash, Result, Slot, SpendFlags, SpendInput, SpendTx, Spender, TxId,
-    Unspend, UtxoStore,
+    BlockRef, Error, Fields, Outpoint, OutputHash, Result, Slot, SpendFlags, SpendInput, SpendTx, Spender,
+    TxId, Unspend, UtxoStore,
     engine::{Change, Found, MISMATCH, Read},
     mutants,
     record::Intent,
@@ -91,7 +91,8 @@ impl UtxoStore {
         let outpoints: Vec<_> = inputs.iter().map(|(outpoint, _)| *outpoint).collect();
         let states = self.outputs(&outpoints);
         let spenders = states.iter().filter_map(|state| state.as_ref().ok()?.spender());
-        let mut next: BTreeSet<_> = spenders.map(|by| by.txid).filter(|txid| !winners.contains(txid)).collect();
+        let mut next: BTreeSet<_> =
+            spenders.map(|by| by.txid).filter(|txid| !winners.contains(txid)).collect();
         let mut losers = BTreeSet::new();
         while !next.is_empty() {
             let marking: Vec<_> = next.into_iter().collect();
@@ -102,7 +103,8 @@ impl UtxoStore {
                     found.extend(children);
                 }
             }
-            next = found.into_iter().filter(|txid| !losers.contains(txid) && !winners.contains(txid)).collect();
+            next =
+                found.into_iter().filter(|txid| !losers.contains(txid) && !winners.contains(txid)).collect();
         }
         Ok(losers.into_iter().collect())
     }
@@ -110,9 +112,12 @@ impl UtxoStore {
     fn spend_winners(&self, intent: &Intent) -> Result<()> {
         let flags = SpendFlags { ignore_conflicting: true, ignore_locked: true };
         for winner in &intent.winners {
-            let outpoints: Vec<_> = self.inputs(std::slice::from_ref(winner))?.into_iter().map(|i| i.0).collect();
+            let outpoints: Vec<_> =
+                self.inputs(std::slice::from_ref(winner))?.into_iter().map(|i| i.0).collect();
             // The parent of a stored transaction may be gone; then its hash is not asked for.
-            let hash = |state: Result<Slot>| state.ok().and_then(|state| state.hash()).unwrap_or(OutputHash([0; 32]));
+            let hash = |state: Result<Slot>| {
+                state.ok().and_then(|state| state.hash()).unwrap_or(OutputHash([0; 32]))
+            };
             let states = self.outputs(&outpoints).into_iter().map(hash);
             let inputs = outpoints.iter().zip(states).map(|(&outpoint, hash)| SpendInput { outpoint, hash });
             self.spend(SpendTx { txid: *winner, inputs: inputs.collect() }, intent.height, flags)?;
@@ -126,7 +131,9 @@ impl UtxoStore {
         for tx in self.get_many(txids, Fields { facts: true, ..Fields::default() }) {
             let Some(tx) = where_stored(tx)? else { continue };
             let inpoints = tx.facts.map(|facts| facts.inpoints).unwrap_or_default();
-            inputs.extend((0..).zip(inpoints).map(|(input, outpoint)| (outpoint, Spender { txid: tx.txid, input })));
+            inputs.extend(
+                (0..).zip(inpoints).map(|(input, outpoint)| (outpoint, Spender { txid: tx.txid, input })),
+            );
         }
         Ok(inputs)
     }

@@ -6,17 +6,16 @@
 use std::{
     collections::BTreeSet,
     sync::{
-        RwLock,
+        PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
-        PoisonError,
     },
 };
 
 use icecore_batcher::Lease;
 
 use crate::{
-    BlockRef, ChainState, CreateOptions, Error, Fields, MinedInfo, NewTx, Outpoint, Result, Slot, SpendFlags, SpendTx,
-    StoredTx, TxId, Unspend,
+    BlockRef, ChainState, CreateOptions, Error, Fields, MinedInfo, NewTx, Outpoint, Result, Slot, SpendFlags,
+    SpendTx, StoredTx, TxId, Unspend,
     blob::Blobs,
     client::{Client, Outcome},
     large,
@@ -118,7 +117,8 @@ impl Engine {
 
     /// Keeps count of what a drain could not store.
     pub(crate) fn tally<R>(&self, results: &[Result<R>]) {
-        let failed = results.iter().filter(|result| matches!(result, Err(error) if error.is_unwritten())).count();
+        let failed =
+            results.iter().filter(|result| matches!(result, Err(error) if error.is_unwritten())).count();
         if failed > 0 && self.shared.draining.load(Ordering::Acquire) {
             self.shared.unwritten.fetch_add(failed as u64, Ordering::AcqRel);
         }
@@ -131,7 +131,8 @@ impl Engine {
 
     pub(crate) fn create_small(&self, items: &[Create]) -> Vec<Result<()>> {
         let rules = self.rules();
-        let _held = self.client.rows.hold(items.iter().flat_map(|item| create::rows(&item.tx, &item.options)));
+        let _held =
+            self.client.rows.hold(items.iter().flat_map(|item| create::rows(&item.tx, &item.options)));
         let mut view = self.client.view();
         view.load::<Master>(&sorted(items.iter().map(|item| item.tx.txid)));
         let outcome = self.client.run(view, items.iter(), |view, item| {
@@ -156,7 +157,9 @@ impl Engine {
         spend::load(&mut view, outpoints());
         let outcome = self.client.run(view, items.iter(), |view, item| match item {
             Spending::Spend { tx, height, flags } => spend::spend(view, &rules, tx, *height, *flags),
-            Spending::Unspend { output, lock } => view.item(|view| spend::unspend(view, &rules, output, *lock)),
+            Spending::Unspend { output, lock } => {
+                view.item(|view| spend::unspend(view, &rules, output, *lock))
+            }
         });
         self.tally(&outcome.results);
         outcome
@@ -190,9 +193,8 @@ impl Engine {
         let _held = self.client.rows.hold(self.change_rows(items));
         let mut view = self.client.view();
         view.load::<Master>(&sorted(items.iter().filter_map(Change::txid)));
-        let outcome = self.client.run(view, items.iter(), |view, item| {
-            view.item(|view| item.apply(view, &rules))
-        });
+        let outcome =
+            self.client.run(view, items.iter(), |view, item| view.item(|view| item.apply(view, &rules)));
         self.tally(&outcome.results);
         if let Err(error) = self.client.remove_bodies(&self.blobs, &outcome.owed) {
             tracing::warn!(%error, "bodies of deleted transactions stay until the database is opened again");
@@ -283,9 +285,15 @@ impl Change {
         let done = |()| Changed::Done;
         match self {
             Change::SetLocked { txid, locked } => change::set_locked(view, rules, txid, *locked).map(done),
-            Change::SetMined { txid, info } => change::set_mined(view, rules, txid, info).map(Changed::Blocks),
-            Change::UnsetMined { txid, block } => change::unset_mined(view, rules, txid, block).map(Changed::Blocks),
-            Change::MarkLongestChain { txid, on } => change::mark_longest_chain(view, rules, txid, *on).map(done),
+            Change::SetMined { txid, info } => {
+                change::set_mined(view, rules, txid, info).map(Changed::Blocks)
+            }
+            Change::UnsetMined { txid, block } => {
+                change::unset_mined(view, rules, txid, block).map(Changed::Blocks)
+            }
+            Change::MarkLongestChain { txid, on } => {
+                change::mark_longest_chain(view, rules, txid, *on).map(done)
+            }
             Change::Preserve { txid, until } => change::preserve(view, txid, *until).map(Changed::Was),
             Change::Expire { txid, height } => change::expire(view, rules, txid, *height).map(Changed::Was),
             Change::SetConflicting { txid, conflicting } => {

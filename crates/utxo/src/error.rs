@@ -198,7 +198,11 @@ impl Error {
     pub fn is_invalid_tx(&self) -> bool {
         use Error::*;
         match self {
-            Spent { .. } | Conflicting { .. } | Frozen { .. } | HashMismatch { .. } | OutputNotFound { .. } => true,
+            Spent { .. }
+            | Conflicting { .. }
+            | Frozen { .. }
+            | HashMismatch { .. }
+            | OutputNotFound { .. } => true,
             Spend(error) => error.is_invalid_tx(),
             _ => false,
         }

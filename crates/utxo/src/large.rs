@@ -56,7 +56,13 @@ pub(crate) fn create(
     if made { Ok(()) } else { Err(Error::TxExists { txid: tx.txid }) }
 }
 
-fn lock(client: &Client, rules: &Rules, tx: &NewTx, records: &Records, options: &CreateOptions) -> Result<()> {
+fn lock(
+    client: &Client,
+    rules: &Rules,
+    tx: &NewTx,
+    records: &Records,
+    options: &CreateOptions,
+) -> Result<()> {
     let seconds = 30 + 2 * (1 + records.extras.len() as u64);
     let lock = Lock { expires_at_ms: rules.now_ms + 1000 * seconds.min(300), owner: client.owner };
     let mut view = client.view();

@@ -31,8 +31,15 @@ pub enum Queue {
 
 impl Queue {
     /// All of them.
-    pub const ALL: [Queue; 7] =
-        [Queue::Store, Queue::Spend, Queue::Increment, Queue::SetDah, Queue::Locked, Queue::Get, Queue::Outpoint];
+    pub const ALL: [Queue; 7] = [
+        Queue::Store,
+        Queue::Spend,
+        Queue::Increment,
+        Queue::SetDah,
+        Queue::Locked,
+        Queue::Get,
+        Queue::Outpoint,
+    ];
 
     /// The name that metrics and errors call it by.
     pub fn name(self) -> &'static str {

@@ -14,8 +14,8 @@
 use std::sync::Arc;
 
 use icecore_batcher::{
-    Batch, BatchCtx, Batcher, Builder, Completer, Dispatch, EdgeHandle, EnqueueAndWait, Group, GroupBuilder, Inlet,
-    Member, NodeSpec, Rank, Reason,
+    Batch, BatchCtx, Batcher, Builder, Completer, Dispatch, EdgeHandle, EnqueueAndWait, Group, GroupBuilder,
+    Inlet, Member, NodeSpec, Rank, Reason,
 };
 
 use crate::{
@@ -142,7 +142,8 @@ fn create(engine: &Arc<Engine>, batch: Batch<Create, (), Error>, ctx: &BatchCtx)
     for (item, completer) in large {
         let engine = Arc::clone(engine);
         if mutants::on("untracked_create") {
-            std::thread::spawn(move || completer.finish(engine.create_large(&item)));
+            completer.finish(Ok(()));
+            std::thread::spawn(move || engine.create_large(&item));
         } else {
             ctx.spawn(async move { completer.finish(engine.create_large(&item)) });
         }
@@ -161,7 +162,9 @@ fn spend(
     let (counts, mut mirrors) = split_owed(&outcome.owed);
     if !mutants::on("follow_ups_not_sent") {
         let moved = send(ctx, increment, counts.clone());
-        mirrors.extend(counts.iter().zip(moved).filter(|(_, moved)| *moved == Some(true)).map(|((txid, _), _)| *txid));
+        mirrors.extend(
+            counts.iter().zip(moved).filter(|(_, moved)| *moved == Some(true)).map(|((txid, _), _)| *txid),
+        );
         send(ctx, set_dah, mirrors.into_iter().collect());
     }
     finish(completers, outcome.results);

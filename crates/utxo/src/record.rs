@@ -128,7 +128,16 @@ impl Page {
         let (record_utxos, spent_utxos) = count(&slots);
         let (locked, conflicting, creating) = (false, false, false);
         let (spending_height, delete_at_height) = (None, None);
-        Page { slots, record_utxos, spent_utxos, locked, conflicting, creating, spending_height, delete_at_height }
+        Page {
+            slots,
+            record_utxos,
+            spent_utxos,
+            locked,
+            conflicting,
+            creating,
+            spending_height,
+            delete_at_height,
+        }
     }
 
     /// The outputs, in order.
@@ -310,13 +319,17 @@ impl Stored for Master {
         let (page, flags) = Page::read(0, MASTER_FLAGS, page_size, bytes)?;
         let (total_extra, spent_extra) = (bytes.u32()?, bytes.u32()?);
         check(spent_extra <= total_extra, "more extra records spent than there are")?;
-        check(total_extra == 0 || page.slots.len() as u32 == page_size, "extra records behind a page that is not full")?;
+        check(
+            total_extra == 0 || page.slots.len() as u32 == page_size,
+            "extra records behind a page that is not full",
+        )?;
         let outputs = u64::from(total_extra).saturating_mul(u64::from(page_size));
         check(outputs <= u64::from(u32::MAX), "more outputs than can be numbered")?;
         let unmined_since = bytes.optional(flags & UNMINED != 0)?;
         let preserve_until = bytes.optional(flags & PRESERVED != 0)?;
         let created_at_ms = u64::from_le_bytes(bytes.take()?);
-        let blocks = bytes.list(12, |b| Ok(BlockRef { block_id: b.u32()?, height: b.u32()?, subtree: b.u32()? }))?;
+        let blocks =
+            bytes.list(12, |b| Ok(BlockRef { block_id: b.u32()?, height: b.u32()?, subtree: b.u32()? }))?;
         let conflicting_children = bytes.list(32, |b| Ok(TxId(b.take()?)))?;
         let deleted_children = bytes.list(32, |b| Ok(TxId(b.take()?)))?;
         let external = flags & EXTERNAL != 0;

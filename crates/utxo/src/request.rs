@@ -29,7 +29,17 @@ impl NewTx {
     /// A transaction of which nothing is known but its id and outputs; fill in the rest.
     pub fn new(txid: TxId, outputs: Vec<Option<OutputHash>>) -> Self {
         let (inpoints, body) = (Vec::new(), Vec::new());
-        NewTx { txid, version: 1, lock_time: 0, fee: 0, size_bytes: 0, coinbase: false, inpoints, outputs, body }
+        NewTx {
+            txid,
+            version: 1,
+            lock_time: 0,
+            fee: 0,
+            size_bytes: 0,
+            coinbase: false,
+            inpoints,
+            outputs,
+            body,
+        }
     }
 }
 

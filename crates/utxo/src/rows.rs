@@ -41,7 +41,9 @@ impl Rows {
         for txid in &txids {
             state.lines.entry(*txid).or_default().push_back(ticket);
         }
-        let is_first = |state: &Lines| txids.iter().all(|txid| state.lines.get(txid).and_then(VecDeque::front) == Some(&ticket));
+        let is_first = |state: &Lines| {
+            txids.iter().all(|txid| state.lines.get(txid).and_then(VecDeque::front) == Some(&ticket))
+        };
         while !is_first(&state) && !mutants::on("rows_not_held") {
             state = self.moved.wait(state).unwrap_or_else(PoisonError::into_inner);
         }

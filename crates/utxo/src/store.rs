@@ -9,8 +9,8 @@ use std::{
 use icecore_batcher::Inlet;
 
 use crate::{
-    Answer, BlockRef, ChainState, CreateOptions, Error, Fields, MinedInfo, NewTx, Outpoint, Result, Slot, SpendFlags,
-    SpendTx, StoredTx, TxId, Unspend,
+    Answer, BlockRef, ChainState, CreateOptions, Error, Fields, MinedInfo, NewTx, Outpoint, Result, Slot,
+    SpendFlags, SpendTx, StoredTx, TxId, Unspend,
     answer::{refused, result},
     engine::{Change, Changed, Create, Found, MISMATCH, Read, Shared, Spending},
     queues::Queues,

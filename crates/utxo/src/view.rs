@@ -87,7 +87,9 @@ impl<R: Stored> Table<R> {
         for (key, entry, now) in self.changed() {
             let bytes = R::key(key);
             let due = now.map_or([None, None], Stored::due);
-            for (why, (before, now)) in [Due::Delete, Due::Preserve].into_iter().zip(entry.due_before.into_iter().zip(due)) {
+            for (why, (before, now)) in
+                [Due::Delete, Due::Preserve].into_iter().zip(entry.due_before.into_iter().zip(due))
+            {
                 if before == now {
                     continue;
                 }

@@ -97,9 +97,10 @@ impl Slot {
     pub fn hash(&self) -> Option<OutputHash> {
         match *self {
             Slot::Unspendable => None,
-            Slot::Unspent { hash } | Slot::Spent { hash, .. } | Slot::Frozen { hash } | Slot::Held { hash, .. } => {
-                Some(hash)
-            }
+            Slot::Unspent { hash }
+            | Slot::Spent { hash, .. }
+            | Slot::Frozen { hash }
+            | Slot::Held { hash, .. } => Some(hash),
         }
     }
 

@@ -86,7 +86,11 @@ fn open(clients: &Clients, dir: &Path, change: impl FnOnce(Options) -> Options) 
 
 /// The transactions of a block: number, outputs, and what they spend of the two blocks before.
 fn block_txs(number: u64) -> Vec<NewTx> {
-    [6, 2, 3, 3].into_iter().zip(0..).map(|(outputs, i)| child(10 * number + i, outputs, &spends(number, i))).collect()
+    [6, 2, 3, 3]
+        .into_iter()
+        .zip(0..)
+        .map(|(outputs, i)| child(10 * number + i, outputs, &spends(number, i)))
+        .collect()
 }
 
 fn spends(number: u64, i: u64) -> Vec<(u64, u32)> {
@@ -103,7 +107,10 @@ fn spends(number: u64, i: u64) -> Vec<(u64, u32)> {
 }
 
 fn created(results: Vec<Result<()>>) {
-    assert!(results.iter().all(|result| matches!(result, Ok(()) | Err(Error::TxExists { .. }))), "{results:?}");
+    assert!(
+        results.iter().all(|result| matches!(result, Ok(()) | Err(Error::TxExists { .. }))),
+        "{results:?}"
+    );
 }
 
 fn spent(results: Vec<Result<()>>) {
@@ -148,13 +155,17 @@ fn check(store: &UtxoStore, committed: u64, from: u64) {
                 stored => stored.unwrap_or_else(|error| panic!("{n} of {committed} blocks: {error}")),
             };
             assert!(due.is_none_or(|due| due > committed), "{n} was due");
-            let pages = || std::iter::once(&stored.master.page).chain(stored.extras.iter().map(|extra| &extra.page));
+            let pages =
+                || std::iter::once(&stored.master.page).chain(stored.extras.iter().map(|extra| &extra.page));
             assert!(pages().all(|page| !page.creating));
             let slots: Vec<_> = pages().flat_map(Page::slots).map(Slot::spender).collect();
             assert_eq!(slots.len(), [6, 2, 3, 3][i as usize]);
             for child in [number + 1, number + 2].into_iter().filter(|child| *child <= committed) {
                 for ((parent, vout), input) in spends(child, i).into_iter().zip(0..) {
-                    assert!(parent != n || slots[vout as usize] == Some(by(10 * child + i, input)), "{n}:{vout}");
+                    assert!(
+                        parent != n || slots[vout as usize] == Some(by(10 * child + i, input)),
+                        "{n}:{vout}"
+                    );
                 }
             }
             let counted = stored.extras.iter().filter(|extra| extra.page.all_spent()).count();
@@ -174,14 +185,19 @@ fn catch_up(dir: &Path) -> ! {
     let mut committed = lines(&blocks).last().copied().unwrap_or(0);
     check(&store, committed, committed.saturating_sub(20));
     let (mut block_log, mut accepted_log) = (log(&blocks), log(&accepted));
-    println!("ready");
+    let mut ready = false;
     while !TERMINATED.load(Ordering::SeqCst) {
         committed += 1;
         let n = 1_000_000_000 + 1000 * u64::from(std::process::id()) + committed % 1000;
-        drop(aside.create_queued(tx(n, 1 + 5 * (committed % 2) as u32), 1, CreateOptions::default()).unwrap());
+        drop(
+            aside.create_queued(tx(n, 1 + 5 * (committed % 2) as u32), 1, CreateOptions::default()).unwrap(),
+        );
         writeln!(accepted_log, "{n}").unwrap();
         apply(&store, committed);
         writeln!(block_log, "{committed}").unwrap();
+        if !std::mem::replace(&mut ready, true) {
+            println!("ready");
+        }
     }
     let closed = [store, aside].map(|store| store.close(GUARD).is_ok());
     exit(if closed == [true; 2] { 0 } else { 3 });
@@ -191,7 +207,7 @@ fn rounds(test: &str, stop: i32, ended_well: impl Fn(ExitStatus) -> bool) {
     if let Some(dir) = child_dir() {
         catch_up(&dir);
     }
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let (blocks, accepted) = (dir.path().join("blocks"), dir.path().join("accepted"));
     let mut random = SplitMix64::new(u64::from(std::process::id()));
     for round in 0..ROUNDS {
@@ -222,7 +238,9 @@ fn sigterm_mid_catchup() {
 
 #[test]
 fn sigkill_mid_catchup() {
-    rounds("acceptance::crash::sigkill_mid_catchup", libc::SIGKILL, |status| status.signal() == Some(libc::SIGKILL));
+    rounds("acceptance::crash::sigkill_mid_catchup", libc::SIGKILL, |status| {
+        status.signal() == Some(libc::SIGKILL)
+    });
 }
 
 fn limit_file_size(bytes: libc::rlim_t) {
@@ -240,8 +258,13 @@ fn drain_into_full_files(dir: &Path) {
     let fat = |n| NewTx { body: vec![n as u8; 3_000], ..tx(n, 3) };
     limit_file_size(100_000);
     // Nine in a batch, so that none is full before the close.
-    let answers: Vec<_> =
-        (0..9).map(|n| store.create_queued(NewTx { body: vec![1; 30_000], ..fat(n) }, 7, CreateOptions::default()).unwrap()).collect();
+    let answers: Vec<_> = (0..9)
+        .map(|n| {
+            store
+                .create_queued(NewTx { body: vec![1; 30_000], ..fat(n) }, 7, CreateOptions::default())
+                .unwrap()
+        })
+        .collect();
     let closed = store.close(GUARD);
     limit_file_size(libc::RLIM_INFINITY);
     assert!(matches!(closed, Err(CloseError::Unwritten { items: 9 })), "{closed:?}");
@@ -264,7 +287,7 @@ fn full_files_in_a_drain_are_not_confirmed() {
         drain_into_full_files(&dir);
         return println!("ready");
     }
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let mut child = start("acceptance::crash::full_files_in_a_drain_are_not_confirmed", dir.path());
     wait_until_ready(&mut child);
     assert!(wait(&mut child).success());

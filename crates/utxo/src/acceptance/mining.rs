@@ -32,7 +32,10 @@ fn locking_reaches_every_record(bed: &Bed) {
     assert!(store.dah(1).is_some());
     let results = store.set_locked(&[txid(1), txid(5)], true);
     assert!(results[0].is_ok() && matches!(results[1], Err(Error::TxNotFound { txid: it }) if it == txid(5)));
-    assert!(every_page(&store, 1, |page| page.locked && page.delete_at_height.is_none()), "what is locked stays");
+    assert!(
+        every_page(&store, 1, |page| page.locked && page.delete_at_height.is_none()),
+        "what is locked stays"
+    );
     store.put(tx(3, 9), 7);
     store.set_locked(&[txid(3)], true).pop().unwrap().unwrap();
     assert!(matches!(input_error(store.take(4, &[(3, 8)], 8), 0), Error::Locked { .. }));
@@ -71,7 +74,10 @@ fn set_mined_answers_for_every_hash(bed: &Bed) {
     store.put(tx(2, 9), 7);
     let off_chain = MinedInfo { block: block(1, 8), on_longest_chain: false };
     let answer = store.set_mined(&[txid(1), txid(2)], off_chain).unwrap();
-    assert_eq!(answer.into_iter().collect::<Vec<_>>(), [(txid(1), vec![block(1, 8)]), (txid(2), vec![block(1, 8)])]);
+    assert_eq!(
+        answer.into_iter().collect::<Vec<_>>(),
+        [(txid(1), vec![block(1, 8)]), (txid(2), vec![block(1, 8)])]
+    );
     assert_eq!(store.all_of(1).master.unmined_since, Some(7), "not on the longest chain");
     for _ in 0..2 {
         let answer = store.set_mined(&[txid(2)], mined(2, 9)).unwrap();
@@ -88,7 +94,13 @@ fn set_mined_answers_for_every_hash(bed: &Bed) {
 
 fn unset_mined_tolerates_missing(bed: &Bed) {
     let store = bed.open();
-    store.create(tx(1, 1), 7, CreateOptions { mined: vec![block(1, 8), block(2, 8)], ..CreateOptions::default() }).unwrap();
+    store
+        .create(
+            tx(1, 1),
+            7,
+            CreateOptions { mined: vec![block(1, 8), block(2, 8)], ..CreateOptions::default() },
+        )
+        .unwrap();
     store.take(2, &[(1, 0)], 9).unwrap();
     assert_eq!(store.dah(1), Some(9 + RETENTION));
     let left = |n, block_id| store.unset_mined(&[txid(n)], block(block_id, 8)).pop().unwrap().unwrap();
@@ -135,7 +147,10 @@ fn preserved_until_it_expires(bed: &Bed) {
     let all: Vec<_> = (0..9).map(|v| (1, v)).collect();
     store.take(2, &all, 20).unwrap();
     let results = store.preserve(&[txid(1), txid(3), txid(5)], 100);
-    assert!(matches!(results[..], [Ok(true), Ok(false), Ok(false)]), "only what would be deleted: {results:?}");
+    assert!(
+        matches!(results[..], [Ok(true), Ok(false), Ok(false)]),
+        "only what would be deleted: {results:?}"
+    );
     assert_eq!((store.all_of(1).master.preserve_until, store.dah(1)), (Some(100), None));
     store.unspend(&[unspend(1, 8, by(2, 8))], None).pop().unwrap().unwrap();
     store.take(2, &all, 21).unwrap();

@@ -60,14 +60,24 @@ impl Model {
         if tx.preserve_until.is_some() {
         } else if tx.conflicting {
             tx.dah = tx.dah.or(Some(due));
-        } else if tx.outputs.iter().all(Option::is_some) && !tx.blocks.is_empty() && tx.unmined_since.is_none() {
+        } else if tx.outputs.iter().all(Option::is_some)
+            && !tx.blocks.is_empty()
+            && tx.unmined_since.is_none()
+        {
             tx.dah = tx.dah.max(Some(due));
         } else {
             tx.dah = None;
         }
     }
 
-    fn create(&mut self, n: u64, outputs: u32, inputs: &[(u64, u32)], height: u32, options: &CreateOptions) -> Told {
+    fn create(
+        &mut self,
+        n: u64,
+        outputs: u32,
+        inputs: &[(u64, u32)],
+        height: u32,
+        options: &CreateOptions,
+    ) -> Told {
         if self.txs.contains_key(&n) {
             return Err(vec!["TxExists".into()]);
         }
@@ -99,7 +109,12 @@ impl Model {
         }
     }
 
-    fn spend_one(&mut self, (parent, vout): (u64, u32), by: (u64, Spender), height: u32) -> Result<(), String> {
+    fn spend_one(
+        &mut self,
+        (parent, vout): (u64, u32),
+        by: (u64, Spender),
+        height: u32,
+    ) -> Result<(), String> {
         let blessed = self.txs.contains_key(&by.0);
         let Some(tx) = self.txs.get_mut(&parent) else {
             return if blessed { Ok(()) } else { refuse("TxNotFound") };
@@ -118,7 +133,13 @@ impl Model {
         let deleted = tx.deleted_children.contains(&by.1.txid);
         match tx.outputs.get_mut(vout as usize) {
             None => refuse("OutputNotFound"),
-            Some(Some(on_record)) if *on_record == by.1 => if deleted { refuse("InvalidSpend") } else { Ok(()) },
+            Some(Some(on_record)) if *on_record == by.1 => {
+                if deleted {
+                    refuse("InvalidSpend")
+                } else {
+                    Ok(())
+                }
+            }
             Some(Some(_)) => refuse("Spent"),
             Some(free) => {
                 *free = Some(by.1);
@@ -180,7 +201,9 @@ impl Model {
 fn seen(stored: &StoredTx, inputs: Vec<(u64, u32)>) -> ModelTx {
     let master = &stored.master;
     let pages = || std::iter::once(&master.page).chain(stored.extras.iter().map(|extra| &extra.page));
-    assert!(pages().all(|page| page.locked == master.page.locked && page.conflicting == master.page.conflicting));
+    assert!(
+        pages().all(|page| page.locked == master.page.locked && page.conflicting == master.page.conflicting)
+    );
     assert!(pages().all(|page| page.delete_at_height == master.page.delete_at_height && !page.creating));
     let spent = stored.extras.iter().filter(|extra| extra.page.all_spent()).count();
     assert_eq!((master.spent_extra as usize, master.total_extra as usize), (spent, stored.extras.len()));
@@ -209,7 +232,8 @@ fn same(store: &UtxoStore, model: &Model) {
 fn step(store: &UtxoStore, model: &mut Model, random: &mut SplitMix64, height: u32) {
     const TXS: u64 = 6;
     let n = random.below(TXS);
-    let inputs: Vec<_> = (0..1 + random.below(3)).map(|_| (random.below(TXS), random.below(7) as u32)).collect();
+    let inputs: Vec<_> =
+        (0..1 + random.below(3)).map(|_| (random.below(TXS), random.below(7) as u32)).collect();
     let inputs: Vec<_> = inputs.into_iter().filter(|(parent, _)| *parent != n).collect();
     let one = &[txid(n)];
     let only = |mut results: Vec<Result<()>>| told(results.pop().unwrap());
@@ -227,10 +251,15 @@ fn step(store: &UtxoStore, model: &mut Model, random: &mut SplitMix64, height: u
         }
         2..=5 => {
             // Often whole transactions, so that something is wholly spent now and then.
-            let outputs = model.txs.get(&inputs.first().map_or(n, |i| i.0)).map_or(0, |tx| tx.outputs.len() as u32);
+            let outputs =
+                model.txs.get(&inputs.first().map_or(n, |i| i.0)).map_or(0, |tx| tx.outputs.len() as u32);
             let whole = random.below(2) == 0 && !inputs.is_empty() && outputs > 0;
             let inputs = if whole { (0..outputs).map(|v| (inputs[0].0, v)).collect() } else { inputs };
-            assert_eq!(told(store.take(n, &inputs, height)), model.spend(n, &inputs, height), "{n} {inputs:?}");
+            assert_eq!(
+                told(store.take(n, &inputs, height)),
+                model.spend(n, &inputs, height),
+                "{n} {inputs:?}"
+            );
         }
         6 => {
             for (i, input) in inputs.iter().enumerate() {
@@ -281,7 +310,8 @@ fn step(store: &UtxoStore, model: &mut Model, random: &mut SplitMix64, height: u
         }
         _ => {
             let due = |at: Option<u32>| at.is_some_and(|at| at <= height);
-            let expired: Vec<_> = model.txs.iter().filter(|(_, tx)| due(tx.preserve_until)).map(|(n, _)| *n).collect();
+            let expired: Vec<_> =
+                model.txs.iter().filter(|(_, tx)| due(tx.preserve_until)).map(|(n, _)| *n).collect();
             for n in &expired {
                 let _ = model.change(*n, |tx| tx.preserve_until = None);
                 model.evaluate(*n, height);
@@ -298,7 +328,13 @@ fn step(store: &UtxoStore, model: &mut Model, random: &mut SplitMix64, height: u
 
 fn model_check(bed: &Bed) {
     let kind = bed;
-    let config = ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() };
+    let cases = if kind.is_memory() { 48 } else { 12 };
+    let config = ProptestConfig {
+        cases,
+        max_shrink_iters: 16,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    };
     proptest!(config, |(seed: u64, steps in 20u32..160, reopen_every in 10u32..80)| {
         let bed = kind.fresh();
         let mut random = SplitMix64::new(seed);

@@ -2,7 +2,7 @@
 
 use super::{on_every_backend, support::*};
 use crate::{
-    record::{FollowUp, FollowUpKey, Master, Owed, Stored, StoreFacts},
+    record::{FollowUp, FollowUpKey, Master, Owed, StoreFacts, Stored},
     *,
 };
 
@@ -19,7 +19,9 @@ fn another_page_size_is_refused(bed: &Bed) {
     store.close(GUARD).unwrap();
     for configured in [3, 5, 128] {
         let refused = bed.try_open(bed.options().page_size(configured));
-        assert!(matches!(refused, Err(Error::PageSize { stored: PAGE_SIZE, configured: c }) if c == configured));
+        assert!(
+            matches!(refused, Err(Error::PageSize { stored: PAGE_SIZE, configured: c }) if c == configured)
+        );
     }
     bed.open().all_of(1);
 }
@@ -34,9 +36,11 @@ fn options_without_sense_are_refused(bed: &Bed) {
     ] {
         assert!(matches!(bed.try_open(options), Err(Error::Invalid { .. })));
     }
-    let nowhere = UtxoStore::open_with(&bed.clients, "sql://host", "/b", bed.options(), || Err(Error::Closed));
+    let nowhere =
+        UtxoStore::open_with(&bed.clients, "sql://host", "/b", bed.options(), || Err(Error::Closed));
     assert!(matches!(nowhere, Err(Error::Storage { .. })));
-    let failing = UtxoStore::open_with(&bed.clients, "memory:///bed", "/b", bed.options(), || Err(disk_full()));
+    let failing =
+        UtxoStore::open_with(&bed.clients, "memory:///bed", "/b", bed.options(), || Err(disk_full()));
     assert!(matches!(failing, Err(Error::Unavailable { .. })));
     bed.open();
 }
@@ -56,7 +60,10 @@ fn damage_is_named_and_costs_one_transaction(bed: &Bed) {
     put(Family::Master, txid(2).0.to_vec(), other.clone());
     put(Family::Facts, txid(4).0.to_vec(), other);
     // What is owed to a damaged transaction, or to none, and what no one could owe.
-    bed.raw_put(&FollowUpKey { txid: txid(1), owed: Owed::Count { record: 1 } }, &FollowUp { delta: 1, height: 9 });
+    bed.raw_put(
+        &FollowUpKey { txid: txid(1), owed: Owed::Count { record: 1 } },
+        &FollowUp { delta: 1, height: 9 },
+    );
     bed.raw_put(&FollowUpKey { txid: txid(9), owed: Owed::Mirror }, &FollowUp::default());
     put(Family::FollowUp, b"nobody".to_vec(), b"nothing".to_vec());
     let store = bed.open();
@@ -96,7 +103,8 @@ fn null_store_answers_and_closes() {
         let open = || {
             let backend = || -> Result<std::sync::Arc<dyn Backend>> { Ok(std::sync::Arc::new(NullBackend)) };
             let disk = std::sync::Arc::new(icecore_diskio::FaultyDisk::new());
-            UtxoStore::open_with(&clients, "null:///x", "/bodies", Options::new().disk(disk), backend).unwrap()
+            UtxoStore::open_with(&clients, "null:///x", "/bodies", Options::new().disk(disk), backend)
+                .unwrap()
         };
         let store = open();
         store.put(tx(1, 1), 7);
@@ -115,7 +123,7 @@ mod rocksdb_alone {
 
     #[test]
     fn a_directory_has_one_store_of_one_kind() {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = scratch();
         let (clients, others) = (Clients::new(), Clients::new());
         let store = UtxoStore::open(&clients, dir.path(), Options::new()).unwrap();
         let link = dir.path().join("here");
@@ -129,7 +137,7 @@ mod rocksdb_alone {
         store.close(GUARD).unwrap();
         UtxoStore::open(&others, dir.path(), Options::new()).unwrap().all_of(1);
 
-        let foreign = tempfile::tempdir().unwrap();
+        let foreign = scratch();
         std::fs::create_dir(foreign.path().join("records")).unwrap();
         std::fs::write(foreign.path().join("records/CURRENT"), "something else").unwrap();
         assert!(UtxoStore::open(&clients, foreign.path(), Options::new()).is_err());

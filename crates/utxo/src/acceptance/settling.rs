@@ -1,7 +1,10 @@
 //! Double spends settled by a block (U-18).
 
 use super::{on_every_backend, support::*};
-use crate::{record::Master, *};
+use crate::{
+    record::{Master, Stored},
+    *,
+};
 
 on_every_backend! {
     winners_take_what_losers_spent,
@@ -26,7 +29,10 @@ fn double_spend(bed: &Bed) -> UtxoStore {
 fn assert_settled(store: &UtxoStore) {
     let conflicting = |n| store.all_of(n).master.page.conflicting;
     assert_eq!([10, 11, 12, 20].map(conflicting), [true, true, true, false]);
-    assert_eq!((store.spender(1, 0), store.spender(1, 1), store.spender(2, 8)), (Some(by(20, 0)), None, None));
+    assert_eq!(
+        (store.spender(1, 0), store.spender(1, 1), store.spender(2, 8)),
+        (Some(by(20, 0)), None, None)
+    );
     assert_eq!((store.spender(10, 0), store.spender(11, 0)), (None, None));
     for n in [1, 2, 20] {
         let whole = store.all_of(n);
@@ -64,7 +70,10 @@ fn an_interrupted_settling_is_carried_out(bed: &Bed) {
         let begun = commits > 0;
         if settled.is_err() {
             cut_off += 1;
-            assert_eq!(store.replay_intents(|block_id, height| (block_id, height) == (5, 9)).unwrap(), usize::from(begun));
+            assert_eq!(
+                store.replay_intents(|block_id, height| (block_id, height) == (5, 9)).unwrap(),
+                usize::from(begun)
+            );
         }
         if begun {
             assert_settled(&store);
@@ -84,7 +93,10 @@ fn an_intent_of_a_block_off_the_chain_is_dropped(bed: &Bed) {
     bed.control.fail_commits(|_, batch| {
         let frees = |(family, key, value): &(Family, Vec<u8>, Option<Vec<u8>>)| {
             let freed = *family == Family::Master && *key == txid(10).0;
-            freed && value.as_ref().is_some_and(|v| Master::decode_any(&txid(10), v).page.spent_utxos() == 0)
+            freed
+                && value
+                    .as_ref()
+                    .is_some_and(|v| Master::decode(&txid(10), PAGE_SIZE, v).unwrap().page.spent_utxos() == 0)
         };
         batch.changes.iter().any(frees).then(disk_full)
     });
@@ -96,10 +108,4 @@ fn an_intent_of_a_block_off_the_chain_is_dropped(bed: &Bed) {
     assert!(!store.all_of(1).master.page.locked);
     assert_eq!(store.spender(1, 0), Some(by(10, 0)));
     assert_eq!(store.replay_intents(|_, _| true).unwrap(), 0);
-}
-
-impl Master {
-    fn decode_any(txid: &TxId, bytes: &[u8]) -> Master {
-        <Master as crate::record::Stored>::decode(txid, PAGE_SIZE, bytes).unwrap()
-    }
 }

@@ -38,10 +38,8 @@ fn spend_checks_in_order(bed: &Bed) {
     store.create(coinbase, 10, options).unwrap();
     let flags = |ignore_conflicting, ignore_locked| SpendFlags { ignore_conflicting, ignore_locked };
     let spend = |tx: SpendTx, height, flags| input_error(store.spend(tx, height, flags), 0);
-    let wrong = || SpendTx {
-        txid: txid(9),
-        inputs: vec![SpendInput { outpoint: outpoint(1, 5), hash: hash(1, 6) }],
-    };
+    let wrong =
+        || SpendTx { txid: txid(9), inputs: vec![SpendInput { outpoint: outpoint(1, 5), hash: hash(1, 6) }] };
     assert!(matches!(spend(wrong(), 10, flags(false, false)), Error::Conflicting { .. }));
     assert!(matches!(spend(wrong(), 10, flags(true, false)), Error::Locked { .. }));
     assert!(matches!(spend(wrong(), 10, flags(true, true)), Error::CoinbaseImmature { .. }));
@@ -140,7 +138,10 @@ fn deleted_child_is_not_brought_back(bed: &Bed) {
     for (vout, input) in [(0, 0), (8, 1)] {
         let inputs = [(1, 0), (1, 8)];
         let error = input_error(store.take(2, &inputs, 9), input);
-        assert!(matches!(error, Error::InvalidSpend { by: it, .. } if it == by(2, input as u32)), "{vout}: {error}");
+        assert!(
+            matches!(error, Error::InvalidSpend { by: it, .. } if it == by(2, input as u32)),
+            "{vout}: {error}"
+        );
     }
     assert_eq!(store.spender(1, 0), Some(by(2, 0)));
 }
@@ -174,7 +175,9 @@ fn unspend_without_lock_flag_leaves_lock(bed: &Bed) {
         whole.master.page.locked
     };
     let ignoring = SpendFlags { ignore_locked: true, ..SpendFlags::default() };
-    for (before, flag, after) in [(true, None, true), (false, None, false), (false, Some(true), true), (true, Some(false), false)] {
+    for (before, flag, after) in
+        [(true, None, true), (false, None, false), (false, Some(true), true), (true, Some(false), false)]
+    {
         store.set_locked(&[txid(1)], before).pop().unwrap().unwrap();
         store.spend(spending(2, &[(1, 8)]), 8, ignoring).unwrap();
         store.unspend(&[unspend(1, 8, by(2, 0))], flag).pop().unwrap().unwrap();

@@ -22,7 +22,10 @@ on_every_backend! {
 
 fn create_stores_everything(bed: &Bed) {
     let store = bed.open();
-    assert!(matches!(store.create(NewTx::new(txid(1), vec![]), 7, CreateOptions::default()), Err(Error::Invalid { .. })));
+    assert!(matches!(
+        store.create(NewTx::new(txid(1), vec![]), 7, CreateOptions::default()),
+        Err(Error::Invalid { .. })
+    ));
     let mut new = child(2, 3, &[(1, 0), (1, 4)]);
     (new.version, new.lock_time, new.fee, new.size_bytes) = (2, 9, 11, 300);
     new.outputs[1] = None;
@@ -45,7 +48,8 @@ fn create_refuses_what_is_there_by_its_own_txid(bed: &Bed) {
     store.put(tx(1, 2), 7);
     store.put(tx(9, 9), 7);
     store.take(2, &[(1, 0)], 8).unwrap();
-    let results = store.create_many(vec![tx(3, 1), tx(1, 2), tx(3, 1), tx(9, 9)], 8, &CreateOptions::default());
+    let results =
+        store.create_many(vec![tx(3, 1), tx(1, 2), tx(3, 1), tx(9, 9)], 8, &CreateOptions::default());
     assert!(results[0].is_ok());
     for (result, of) in results[1..].iter().zip([1, 3, 9]) {
         assert!(matches!(result, Err(Error::TxExists { txid: it }) if *it == txid(of)), "{result:?}");
@@ -91,7 +95,8 @@ fn conflicting_create_tells_parents_first(bed: &Bed) {
     assert_eq!(store.dah(2), Some(8 + RETENTION));
     // Of several records: the parent knows before the first of them is stored.
     bed.control.fail_commits(|_, batch| {
-        let stores = batch.changes.iter().any(|(family, key, _)| *family == Family::Master && *key == txid(3).0);
+        let stores =
+            batch.changes.iter().any(|(family, key, _)| *family == Family::Master && *key == txid(3).0);
         stores.then(disk_full)
     });
     assert!(store.create(child(3, 9, &[(1, 1)]), 8, conflicting.clone()).is_err());

@@ -143,7 +143,9 @@ impl Backend for Stub {
         if let Some(error) = state.fault.as_mut().and_then(|fault| fault(number, &batch)) {
             return Err(error);
         }
-        state.log.extend(batch.changes.iter().map(|(family, key, value)| (*family, key.clone(), value.is_some())));
+        state
+            .log
+            .extend(batch.changes.iter().map(|(family, key, value)| (*family, key.clone(), value.is_some())));
         drop(state);
         self.inner.commit(batch)
     }
@@ -186,7 +188,7 @@ impl Bed {
 
     #[cfg(feature = "rocksdb")]
     pub(crate) fn rocksdb() -> Self {
-        Self::new(Place::Rocks(tempfile::tempdir().unwrap()))
+        Self::new(Place::Rocks(scratch()))
     }
 
     pub(crate) fn options(&self) -> Options {
@@ -265,6 +267,12 @@ impl Bed {
     }
 }
 
+/// A directory; in memory where the system has a place for that, for what is tested here survives the end of a process
+/// and not a loss of power, and fsync of a real disk would be most of the time.
+pub(crate) fn scratch() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
 /// A queue that makes no batch before its store closes.
 pub(crate) fn held() -> QueueOptions {
     let hour = Duration::from_secs(3600);
@@ -288,7 +296,10 @@ pub(crate) fn hash(n: u64, vout: u32) -> OutputHash {
 }
 
 pub(crate) fn tx(n: u64, outputs: u32) -> NewTx {
-    NewTx { body: n.to_be_bytes().to_vec(), ..NewTx::new(txid(n), (0..outputs).map(|v| Some(hash(n, v))).collect()) }
+    NewTx {
+        body: n.to_be_bytes().to_vec(),
+        ..NewTx::new(txid(n), (0..outputs).map(|v| Some(hash(n, v))).collect())
+    }
 }
 
 /// The same, spending outputs of others.
@@ -341,7 +352,10 @@ impl UtxoStore {
     pub(crate) fn dah(&self, n: u64) -> Option<u32> {
         let tx = self.all_of(n);
         let height = tx.master.page.delete_at_height;
-        assert!(tx.extras.iter().all(|extra| extra.page.delete_at_height == height), "extra records follow the master");
+        assert!(
+            tx.extras.iter().all(|extra| extra.page.delete_at_height == height),
+            "extra records follow the master"
+        );
         height
     }
 }
@@ -355,6 +369,10 @@ pub(crate) fn input_error(result: Result<()>, input: usize) -> Error {
 }
 
 impl Bed {
+    pub(crate) fn is_memory(&self) -> bool {
+        matches!(self.place, Place::Memory(_))
+    }
+
     /// Another one of the same kind.
     pub(crate) fn fresh(&self) -> Bed {
         match &self.place {

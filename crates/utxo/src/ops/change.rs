@@ -30,7 +30,12 @@ pub(crate) fn set_locked(view: &mut View<'_>, rules: &Rules, txid: &TxId, locked
 
 /// Records a block that holds the transaction; returns all of them. Mining also completes what was left over from
 /// storing it, and unlocks.
-pub(crate) fn set_mined(view: &mut View<'_>, rules: &Rules, txid: &TxId, info: &MinedInfo) -> Result<Vec<BlockRef>> {
+pub(crate) fn set_mined(
+    view: &mut View<'_>,
+    rules: &Rules,
+    txid: &TxId,
+    info: &MinedInfo,
+) -> Result<Vec<BlockRef>> {
     let master = edit_master(view, txid)?;
     if !master.blocks.iter().any(|block| block.block_id == info.block.block_id) {
         master.blocks.push(info.block);
@@ -51,7 +56,12 @@ pub(crate) fn set_mined(view: &mut View<'_>, rules: &Rules, txid: &TxId, info: &
 }
 
 /// Forgets a block; returns those that are left. A transaction that is not stored is in no block.
-pub(crate) fn unset_mined(view: &mut View<'_>, rules: &Rules, txid: &TxId, block: &BlockRef) -> Result<Vec<BlockRef>> {
+pub(crate) fn unset_mined(
+    view: &mut View<'_>,
+    rules: &Rules,
+    txid: &TxId,
+    block: &BlockRef,
+) -> Result<Vec<BlockRef>> {
     let Some(master) = view.edit::<Master>(txid)? else { return Ok(Vec::new()) };
     master.blocks.retain(|known| known.block_id != block.block_id);
     if master.blocks.is_empty() && master.unmined_since.is_none() {
@@ -68,7 +78,9 @@ pub(crate) fn mark_longest_chain(view: &mut View<'_>, rules: &Rules, txid: &TxId
     master.unmined_since = match (on, master.unmined_since) {
         (true, _) => None,
         (false, Some(since)) => Some(since),
-        (false, None) => Some(rules.tip.ok_or(Error::Invalid { what: "the height of the chain is not known yet" })?),
+        (false, None) => {
+            Some(rules.tip.ok_or(Error::Invalid { what: "the height of the chain is not known yet" })?)
+        }
     };
     due::evaluate_all(view, rules, txid, None)
 }
@@ -96,7 +108,12 @@ pub(crate) fn expire(view: &mut View<'_>, rules: &Rules, txid: &TxId, height: u3
 }
 
 /// Marks a transaction as the loser of a double spend, or no longer so. Returns who spends its outputs.
-pub(crate) fn set_conflicting(view: &mut View<'_>, rules: &Rules, txid: &TxId, conflicting: bool) -> Result<Vec<TxId>> {
+pub(crate) fn set_conflicting(
+    view: &mut View<'_>,
+    rules: &Rules,
+    txid: &TxId,
+    conflicting: bool,
+) -> Result<Vec<TxId>> {
     edit_pages(view, txid, |page| page.conflicting = conflicting)?;
     let inpoints = view.get::<TxFacts>(txid)?.map(|facts| facts.inpoints.clone()).unwrap_or_default();
     create::tell_parents(view, txid, &inpoints, conflicting)?;
@@ -105,7 +122,9 @@ pub(crate) fn set_conflicting(view: &mut View<'_>, rules: &Rules, txid: &TxId, c
 }
 
 fn spenders(view: &mut View<'_>, txid: &TxId) -> Result<Vec<TxId>> {
-    let of = |page: &Page| page.slots().iter().filter_map(|slot| Some(slot.spender()?.txid)).collect::<BTreeSet<_>>();
+    let of = |page: &Page| {
+        page.slots().iter().filter_map(|slot| Some(slot.spender()?.txid)).collect::<BTreeSet<_>>()
+    };
     let master = master(view, txid)?;
     let (mut found, total_extra) = (of(&master.page), master.total_extra);
     for record in 1..=total_extra {

@@ -25,7 +25,13 @@ pub(crate) fn is_large(tx: &NewTx, page_size: u32) -> bool {
 }
 
 /// Builds the records of a transaction that is not stored yet.
-pub(crate) fn build(rules: &Rules, page_size: u32, tx: &NewTx, height: u32, options: &CreateOptions) -> Result<Records> {
+pub(crate) fn build(
+    rules: &Rules,
+    page_size: u32,
+    tx: &NewTx,
+    height: u32,
+    options: &CreateOptions,
+) -> Result<Records> {
     check(tx)?;
     let spending_height = tx.coinbase.then(|| height.saturating_add(rules.coinbase_maturity_blocks));
     let mut pages = tx.outputs.chunks(page_size as usize).map(|outputs| {
@@ -35,7 +41,8 @@ pub(crate) fn build(rules: &Rules, page_size: u32, tx: &NewTx, height: u32, opti
             Some(hash) => Slot::Unspent { hash },
         });
         let mut page = Page::new(slots.collect());
-        (page.locked, page.conflicting, page.spending_height) = (options.locked, options.conflicting, spending_height);
+        (page.locked, page.conflicting, page.spending_height) =
+            (options.locked, options.conflicting, spending_height);
         page
     });
     let page = pages.next().ok_or(NO_OUTPUTS)?;
@@ -91,7 +98,13 @@ pub(crate) fn rows(tx: &NewTx, options: &CreateOptions) -> BTreeSet<TxId> {
 }
 
 /// Stores a transaction of one record.
-pub(crate) fn create(view: &mut View<'_>, rules: &Rules, tx: &NewTx, height: u32, options: &CreateOptions) -> Result<()> {
+pub(crate) fn create(
+    view: &mut View<'_>,
+    rules: &Rules,
+    tx: &NewTx,
+    height: u32,
+    options: &CreateOptions,
+) -> Result<()> {
     let records = build(rules, view.page_size(), tx, height, options)?;
     if view.get::<Master>(&tx.txid)?.is_some() && !mutants::on("create_overwrites") {
         return Err(Error::TxExists { txid: tx.txid });
@@ -108,7 +121,12 @@ pub(crate) fn create(view: &mut View<'_>, rules: &Rules, tx: &NewTx, height: u32
 }
 
 /// Tells the parents of a transaction that it is in conflict, or no longer is. Parents that are gone need not know.
-pub(crate) fn tell_parents(view: &mut View<'_>, txid: &TxId, inpoints: &[Outpoint], conflicting: bool) -> Result<()> {
+pub(crate) fn tell_parents(
+    view: &mut View<'_>,
+    txid: &TxId,
+    inpoints: &[Outpoint],
+    conflicting: bool,
+) -> Result<()> {
     let parents: BTreeSet<_> = inpoints.iter().map(|inpoint| inpoint.txid).collect();
     for parent in &parents {
         let Some(master) = view.get::<Master>(parent)? else { continue };

@@ -6,8 +6,7 @@
 
 use super::{Result, Rules, View, edit_extras, edit_master, master};
 use crate::{
-    Error, TxId,
-    mutants,
+    Error, TxId, mutants,
     record::{Extra, FollowUp, FollowUpKey, Owed},
 };
 
@@ -63,7 +62,12 @@ pub(crate) fn mirror(view: &mut View<'_>, txid: &TxId) -> Result<()> {
 }
 
 /// [`evaluate`] and [`mirror`] in one batch, for operations that hold all records of the transaction anyway.
-pub(crate) fn evaluate_all(view: &mut View<'_>, rules: &Rules, txid: &TxId, height: Option<u32>) -> Result<()> {
+pub(crate) fn evaluate_all(
+    view: &mut View<'_>,
+    rules: &Rules,
+    txid: &TxId,
+    height: Option<u32>,
+) -> Result<()> {
     evaluate(view, rules, txid, height)?;
     mirror(view, txid)
 }

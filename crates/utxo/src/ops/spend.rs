@@ -15,10 +15,8 @@ pub(crate) fn load<'t>(view: &mut View<'_>, outpoints: impl Iterator<Item = &'t 
         let (key, _) = place(view, outpoint);
         if key.1 == 0 { masters.push(key.0) } else { extras.push(key) }
     }
-    for keys in [&mut masters] {
-        keys.sort_unstable();
-        keys.dedup();
-    }
+    masters.sort_unstable();
+    masters.dedup();
     extras.sort_unstable();
     extras.dedup();
     view.load::<Master>(&masters);
@@ -27,7 +25,13 @@ pub(crate) fn load<'t>(view: &mut View<'_>, outpoints: impl Iterator<Item = &'t 
 
 /// Spends all inputs of a transaction. Where one of them shows that the transaction is invalid, none of its inputs stays
 /// spent by it; where the trouble is of another kind, those that could be spent stay so, and trying again is harmless.
-pub(crate) fn spend(view: &mut View<'_>, rules: &Rules, tx: &SpendTx, height: u32, flags: SpendFlags) -> Result<()> {
+pub(crate) fn spend(
+    view: &mut View<'_>,
+    rules: &Rules,
+    tx: &SpendTx,
+    height: u32,
+    flags: SpendFlags,
+) -> Result<()> {
     if height == 0 {
         return Err(Error::Invalid { what: "nothing can be spent at height 0" });
     }
@@ -75,9 +79,14 @@ fn spend_one(
         Some(&Slot::Held { until, .. }) if until > height => {
             return Err(Error::FrozenUntil { outpoint, height: until });
         }
-        Some(Slot::Spent { by: on_record, .. }) if *on_record == by => return spent_again(view, outpoint, by),
+        Some(Slot::Spent { by: on_record, .. }) if *on_record == by => {
+            return spent_again(view, outpoint, by);
+        }
         Some(&Slot::Spent { by: on_record, .. }) => {
-            return Err(Error::Spent { outpoint, by: if mutants::on("claimant_reported") { by } else { on_record } });
+            return Err(Error::Spent {
+                outpoint,
+                by: if mutants::on("claimant_reported") { by } else { on_record },
+            });
         }
         Some(Slot::Unspent { hash } | Slot::Held { hash, .. }) => *hash,
     };
@@ -107,12 +116,21 @@ fn may_spend(page: &Page, txid: TxId, height: u32, flags: SpendFlags) -> Result<
 }
 
 /// A parent that is gone was spent before it went, if the transaction that spends it is stored.
-fn missing(view: &mut View<'_>, (parent, record): (TxId, u32), outpoint: Outpoint, by: Spender) -> Result<()> {
+fn missing(
+    view: &mut View<'_>,
+    (parent, record): (TxId, u32),
+    outpoint: Outpoint,
+    by: Spender,
+) -> Result<()> {
     if record > 0
         && let Some(master) = view.get::<Master>(&parent)?
     {
         let creating = master.page.creating;
-        return Err(if creating { Error::Creating { txid: parent } } else { Error::OutputNotFound { outpoint } });
+        return Err(if creating {
+            Error::Creating { txid: parent }
+        } else {
+            Error::OutputNotFound { outpoint }
+        });
     }
     match view.get::<Master>(&by.txid)? {
         Some(child) if !child.page.creating && !mutants::on("child_not_blessed") => Ok(()),
@@ -127,11 +145,18 @@ fn spent_again(view: &mut View<'_>, outpoint: Outpoint, by: Spender) -> Result<(
 }
 
 /// Gives outputs back and, where `lock` says so, locks or unlocks their transactions.
-pub(crate) fn unspend(view: &mut View<'_>, rules: &Rules, given_back: &Unspend, lock: Option<bool>) -> Result<()> {
+pub(crate) fn unspend(
+    view: &mut View<'_>,
+    rules: &Rules,
+    given_back: &Unspend,
+    lock: Option<bool>,
+) -> Result<()> {
     clear(view, rules, given_back, None)?;
     match lock {
         Some(locked) => change::set_locked(view, rules, &given_back.outpoint.txid, locked),
-        None if mutants::on("unspend_unlocks") => change::set_locked(view, rules, &given_back.outpoint.txid, false),
+        None if mutants::on("unspend_unlocks") => {
+            change::set_locked(view, rules, &given_back.outpoint.txid, false)
+        }
         None => Ok(()),
     }
 }

@@ -18,7 +18,9 @@ fn slot(random: &mut SplitMix64) -> Slot {
     match random.below(5) {
         0 => Slot::Unspendable,
         1 => Slot::Unspent { hash },
-        2 => Slot::Spent { hash, by: Spender { txid: TxId(bytes32(random)), input: random.next_u64() as u32 } },
+        2 => {
+            Slot::Spent { hash, by: Spender { txid: TxId(bytes32(random)), input: random.next_u64() as u32 } }
+        }
         3 => Slot::Frozen { hash },
         _ => Slot::Held { hash, until: random.next_u64() as u32 },
     }
@@ -40,7 +42,8 @@ fn master(random: &mut SplitMix64) -> Master {
     let full = random.below(2) == 1;
     let slots = if full { u64::from(PAGE_SIZE) } else { 1 + random.below(u64::from(PAGE_SIZE)) };
     let total_extra = if full { random.below(4) as u32 } else { 0 };
-    let block = |random: &mut SplitMix64| BlockRef { block_id: 1, height: random.next_u64() as u32, subtree: 3 };
+    let block =
+        |random: &mut SplitMix64| BlockRef { block_id: 1, height: random.next_u64() as u32, subtree: 3 };
     Master {
         page: page(random, slots),
         blocks: (0..random.below(3)).map(|_| block(random)).collect(),
@@ -137,7 +140,8 @@ fn every_kind_of_record_is_read_back_and_every_damage_is_noticed() {
 #[test]
 fn keys_are_read_back_and_others_refused() {
     let txid = TxId([7; 32]);
-    for owed in [Owed::Count { record: 1 }, Owed::Count { record: u32::MAX }, Owed::Mirror, Owed::RemoveBody] {
+    for owed in [Owed::Count { record: 1 }, Owed::Count { record: u32::MAX }, Owed::Mirror, Owed::RemoveBody]
+    {
         let key = FollowUpKey { txid, owed };
         let bytes = FollowUp::key(&key);
         assert_eq!(FollowUpKey::decode(&bytes), Ok(key));
@@ -161,7 +165,8 @@ fn contradictions_behind_a_right_checksum_are_named() {
     let named = |page_size: u32, change: &dyn Fn(&mut Vec<u8>)| {
         let mut record = master(&mut SplitMix64::new(3));
         record.page = Page::new(vec![Slot::Unspendable, Slot::Unspent { hash: OutputHash([1; 32]) }]);
-        (record.total_extra, record.spent_extra, record.unmined_since, record.preserve_until) = (0, 0, None, None);
+        (record.total_extra, record.spent_extra, record.unmined_since, record.preserve_until) =
+            (0, 0, None, None);
         let mut bytes = Vec::new();
         record.write(&mut bytes);
         change(&mut bytes);

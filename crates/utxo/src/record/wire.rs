@@ -32,7 +32,11 @@ impl<'a> Cursor<'a> {
     }
 
     /// A counted list, each entry of a fixed size; nothing is allocated before the bytes are known to be there.
-    pub(crate) fn list<T>(&mut self, entry_bytes: usize, read: impl Fn(&mut Self) -> Found<T>) -> Found<Vec<T>> {
+    pub(crate) fn list<T>(
+        &mut self,
+        entry_bytes: usize,
+        read: impl Fn(&mut Self) -> Found<T>,
+    ) -> Found<Vec<T>> {
         let entries = self.u32()? as usize;
         if entries > self.0.len() / entry_bytes {
             return Err(CUT_SHORT);
