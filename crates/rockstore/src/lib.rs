@@ -54,6 +54,7 @@
 mod batch;
 mod error;
 mod inspect;
+mod log;
 mod options;
 mod reader;
 mod stats;

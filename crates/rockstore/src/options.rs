@@ -222,7 +222,7 @@ impl StoreOptions {
             .map_err(|e| Error::of(path, "set options", &e))?;
         // Every write is logged and the log synced before the write returns, so only what was never acknowledged can be torn.
         // This mode cuts such a tail off and takes damage anywhere else for what it is, where RocksDB's default would quietly
-        // drop everything after the damage, acknowledged or not.
+        // drop everything after the damage, acknowledged or not. A tail torn with holes in it is seen to when opening.
         options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
         options.set_max_total_wal_size(self.max_log_bytes);
         options.set_max_background_jobs(i32::from(self.background_jobs.max(1)));

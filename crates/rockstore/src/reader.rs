@@ -58,9 +58,9 @@ impl Reader {
         Reader { core }
     }
 
-    /// How often a family's rows were set and removed, as far as that shows without reading them: what was overwritten or
-    /// removed counts until it is merged away. So where `removals` is 0 and no row was set twice, `sets` is the number
-    /// of rows.
+    /// How often a family's rows were set and removed, as far as that shows without reading them. What was overwritten or
+    /// removed may count or not, as RocksDB has dropped it or not yet: only where no row was ever set twice nor removed is
+    /// this the number of rows.
     ///
     /// # Errors
     /// [`Error::NoFamily`]; [`Error::Refused`] when RocksDB does not say.

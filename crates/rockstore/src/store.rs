@@ -15,9 +15,9 @@ use std::{
     time::Duration,
 };
 
-use rocksdb::{DB, ReadOptions, WriteOptions, checkpoint::Checkpoint};
+use rocksdb::{DB, DBRecoveryMode, ReadOptions, WriteOptions, checkpoint::Checkpoint};
 
-use crate::{Batch, Error, Family, FamilyId, Reader, Result, Stats, StoreOptions, inspect};
+use crate::{Batch, Error, Family, FamilyId, Reader, Result, Stats, StoreOptions, inspect, log};
 
 /// How long settling a failed write waits for the operations in flight.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -142,15 +142,25 @@ impl Store {
     fn open_core(&self, read_only: bool) -> Result<Arc<Core>> {
         let path = &self.path;
         inspect::check_present(path)?;
-        let options = self.options.rocksdb(path)?;
+        let mut options = self.options.rocksdb(path)?;
         inspect::check_families(path, &options, &self.families)?;
-        let descriptors = self.options.descriptors(&self.families);
-        let opened = if read_only {
-            DB::open_cf_descriptors_read_only(&options, path, descriptors, false)
-        } else {
-            DB::open_cf_descriptors(&options, path, descriptors)
+        let open = |options: &rocksdb::Options| {
+            let descriptors = self.options.descriptors(&self.families);
+            let opened = if read_only {
+                DB::open_cf_descriptors_read_only(options, path, descriptors, false)
+            } else {
+                DB::open_cf_descriptors(options, path, descriptors)
+            };
+            opened.map_err(|e| inspect::explain(path, "open the store", &e))
         };
-        let db = opened.map_err(|e| inspect::explain(path, "open the store", &e))?;
+        let db = match open(&options) {
+            // What a loss of power leaves of a write that was never acknowledged.
+            Err(Error::Corrupt { .. }) if log::ends_torn(path).unwrap_or(false) => {
+                options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
+                open(&options)?
+            }
+            opened => opened?,
+        };
         inspect::check_numbers(path, &db, &self.families)?;
         Ok(Arc::new(Core {
             db,
