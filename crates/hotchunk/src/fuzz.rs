@@ -1,4 +1,5 @@
 //! Harness functions for fuzzing: a small chain of their own, a model, and a check of every row.
+#![allow(clippy::expect_used, reason = "a broken property is a panic")]
 
 use std::{
     collections::BTreeMap,

@@ -105,7 +105,7 @@ pub struct CommitFailed {
     /// Where it failed.
     pub phase: Phase,
     /// What was spent, in the failed phase too.
-    pub report: CommitReport,
+    pub report: Box<CommitReport>,
     /// Why.
     pub source: Box<Error>,
 }
@@ -142,6 +142,6 @@ impl Laps {
 
     pub(crate) fn fail(self, source: Error) -> CommitFailed {
         let phase = self.phase;
-        CommitFailed { phase, report: self.end(), source: Box::new(source) }
+        CommitFailed { phase, report: Box::new(self.end()), source: Box::new(source) }
     }
 }

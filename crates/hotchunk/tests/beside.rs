@@ -1,4 +1,5 @@
 //! Eight readers beside a writer at full speed: nobody ever sees half a ledger.
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::{
     sync::atomic::{AtomicBool, AtomicU64, Ordering},

@@ -1,4 +1,5 @@
 //! What is frozen from a hot chunk is, byte for byte, what is frozen from the source.
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
 

@@ -1,5 +1,6 @@
 //! A commit whose write fails in the middle is refused whole, and the store goes on once there is room. A limit on the size of
 //! files stands for the full disk; it is the whole process's, so each case has one of its own.
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::{env, path::Path, process::Command};
 

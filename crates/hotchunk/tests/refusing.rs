@@ -1,4 +1,5 @@
 //! What is refused, and that nothing changes then.
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::{fs, thread};
 

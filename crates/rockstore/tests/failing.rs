@@ -1,5 +1,6 @@
 //! Writes that fail in the middle. A limit on the size of files stands for the full disk: it hits at any byte of the log, and
 //! is lifted again. The limit is the whole process's, so each case runs in one of its own.
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::{
     env,

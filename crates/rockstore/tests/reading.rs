@@ -1,4 +1,5 @@
 //! Reads against a model, and what closing does to them.
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::{
     collections::BTreeMap,

@@ -27,8 +27,7 @@ impl Forks {
     pub(crate) fn ledger(&self, seq: u32, fork: usize) -> Vec<u8> {
         let range = LedgerRange { first: LedgerSeq(seq), last: LedgerSeq(seq) };
         let mut stream = self.0[fork].stream(range).unwrap();
-        let raw = stream.next_ledger().unwrap().unwrap().bytes.to_vec();
-        raw
+        stream.next_ledger().unwrap().unwrap().bytes.to_vec()
     }
 }
 
