@@ -114,33 +114,35 @@ impl Lane {
         self.thread.unpark();
     }
 
-    /// Runs one batch to its end. Gives the desk back if it can serve the next one.
-    pub(crate) fn run<S: Scope + 'static>(
-        &self,
-        desk: Desk<S>,
-        call: impl FnOnce(&Desk<S>),
-    ) -> Option<Desk<S>> {
+    /// Runs one batch to its end. The desk stays if it can serve the next one.
+    #[inline]
+    pub(crate) fn run<S: Scope + 'static>(&self, desk: &mut Option<Desk<S>>, call: impl FnOnce(&Desk<S>)) {
+        let Some(open) = desk else {
+            return;
+        };
         {
             let _node = enter(&self.shared);
-            let panicked = self.guarded(|| call(&desk));
-            desk.books.settle(panicked.as_ref());
+            let panicked = self.guarded(|| call(open));
+            open.books.settle(panicked.as_ref());
         }
-        if desk.is_alone() || mutants::on("untracked_children") {
-            return Some(desk);
+        if !open.is_alone() && !mutants::on("untracked_children") {
+            self.run_children(desk);
         }
+    }
+
+    fn run_children<S: Scope + 'static>(&self, desk: &mut Option<Desk<S>>) {
         self.ended.store(false, Ordering::SeqCst);
         let mut children = Vec::new();
-        let mut desk = Some(desk);
         while !self.ended.load(Ordering::SeqCst) {
             children.append(&mut lock(&self.spawned));
-            if children.is_empty()
-                && let Some(desk) = desk.take()
-            {
-                if desk.is_alone() {
-                    return Some(desk);
+            if children.is_empty() {
+                if desk.as_ref().is_some_and(Desk::is_alone) {
+                    return;
                 }
-                self.leave(desk);
-                continue;
+                if let Some(desk) = desk.take() {
+                    self.leave(desk);
+                    continue;
+                }
             }
             {
                 let _node = enter(&self.shared);
@@ -150,7 +152,6 @@ impl Lane {
                 thread::park();
             }
         }
-        None
     }
 
     /// Lets go of the books; items still held elsewhere are waited for, but were to be in a child.

@@ -83,12 +83,12 @@ where
     fn work(self: &Arc<Self>, lane: &Arc<Lane>, function: &Arc<Function<T, R, E>>) {
         let mut desk = None;
         while let Some((entries, reason)) = self.lead(lane, function) {
-            let desk_now = desk.take().unwrap_or_else(|| {
+            desk.get_or_insert_with(|| {
                 let dedup = self.dedup.clone().map(|dedup| dedup as _);
                 Desk::new(lane, Books::new(Arc::clone(lane), dedup))
             });
             let _slot = self.slots.as_ref().map(SharedSlots::take);
-            desk = self.run(lane, desk_now, &**function, entries, reason);
+            self.run(lane, &mut desk, &**function, entries, reason);
             self.queue.ended(&lane.running);
             if self.background {
                 self.queue.progress();
@@ -151,11 +151,11 @@ where
     fn run(
         &self,
         lane: &Lane,
-        desk: Desk<Books<R, E>>,
+        desk: &mut Option<Desk<Books<R, E>>>,
         function: &Function<T, R, E>,
         entries: Vec<Entry<T, R, E>>,
         reason: Reason,
-    ) -> Option<Desk<Books<R, E>>> {
+    ) {
         let shared = &self.shared;
         let began = shared.meter.as_ref().map(|meter| {
             meter.batch_fired(reason, entries.len());
@@ -163,16 +163,15 @@ where
             meter.in_flight(self.queue.in_flight());
             shared.clock.now()
         });
-        let span = if self.spans { self.span(&entries, reason) } else { tracing::Span::none() };
+        let _span = self.spans.then(|| self.span(&entries, reason).entered());
         let call = |desk: &Desk<Books<R, E>>| {
             function(Batch::new(entries, Arc::clone(&desk.books), reason), &desk.ctx);
         };
-        let desk = span.in_scope(|| lane.run(desk, call));
+        lane.run(desk, call);
         if let (Some(meter), Some(began)) = (&shared.meter, began) {
             meter.batch_ended(shared.clock.now().saturating_sub(began));
             meter.in_flight(self.queue.in_flight().saturating_sub(1));
         }
-        desk
     }
 
     /// The span of one batch, which follows from those of its submitters.
