@@ -1,4 +1,4 @@
-//! Prints how fast sorted keys are built, by algorithm and number of workers: `build_rate [DIRECTORY [MILLIONS [WHICH]]]`.
+//! Prints how fast sorted keys are built, by algorithm and number of workers: `build_rate [DIRECTORY [MILLIONS [WHICH [REPEATS]]]]`.
 #![allow(clippy::print_stdout)]
 
 use std::{error::Error, path, time::Instant};
@@ -47,6 +47,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let keys = sorted_keys(millions * 1_000_000);
     let path = dir.path().join("index");
     let only = arguments.next().unwrap_or_default();
+    let repeats: u32 = arguments.next().map_or(Ok(8), |repeats| repeats.parse())?;
     for algorithm in [Algorithm::Bijection, Algorithm::PtrHash] {
         for workers in [1, 2] {
             for instructions in Path::all() {
@@ -57,7 +58,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                 let options = Options::new().algorithm(algorithm).payload_bytes(3).fingerprint_bytes(1);
                 let options = options.workers(workers).if_exists(IfExists::Replace).path(instructions);
                 let mut best = [f64::INFINITY; 2];
-                for _ in 0..8 {
+                for _ in 0..repeats {
                     let seconds = build(&path, &keys, options.clone())?;
                     best = [best[0].min(seconds[0]), best[1].min(seconds[1])];
                 }

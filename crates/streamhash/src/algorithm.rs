@@ -123,14 +123,19 @@ enum Inner {
     PtrHash(Box<ptrhash::Solver>),
 }
 
-/// Keys with their slots, in an order of the solver's own.
-pub(crate) struct Placed<'a> {
-    /// Xored with `mask`, as are the `k1`.
-    pub(crate) k0: &'a [u64],
-    pub(crate) k1: &'a [u64],
-    pub(crate) mask: u64,
-    pub(crate) payloads: &'a [u64],
-    pub(crate) slots: &'a [u16],
+/// Keys with their slots.
+pub(crate) enum Placed<'a> {
+    /// In an order of the solver's own, word by word.
+    Columns {
+        /// Xored with `mask`, as are the `k1`.
+        k0: &'a [u64],
+        k1: &'a [u64],
+        mask: u64,
+        payloads: &'a [u64],
+        slots: &'a [u16],
+    },
+    /// In the order in which the keys came.
+    InPlace { entries: &'a [Entry], slots: &'a [u16] },
 }
 
 impl Solver {
@@ -138,7 +143,7 @@ impl Solver {
         let seed = header.global_seed;
         let inner = match header.algorithm {
             Algorithm::Bijection => Inner::Bijection(Box::new(bijection::Solver::new(seed, path))),
-            Algorithm::PtrHash => Inner::PtrHash(Box::new(ptrhash::Solver::new(seed))),
+            Algorithm::PtrHash => Inner::PtrHash(Box::new(ptrhash::Solver::new(seed, path))),
         };
         Solver { inner, payload_bytes: header.payload_bytes, fingerprint_bytes: header.fingerprint_bytes }
     }
@@ -183,11 +188,21 @@ fn place(placed: &Placed<'_>, fingerprint_bytes: u8, payload_bytes: u8, out: &mu
 fn store<const SIZE: usize>(placed: &Placed<'_>, fingerprint_bytes: u8, out: &mut [u8]) {
     let shift = 8 * u32::from(fingerprint_bytes);
     let (out, _) = out.as_chunks_mut::<SIZE>();
-    let words = placed.k0.iter().zip(placed.k1);
-    for ((&payload, &slot), (k0, k1)) in placed.payloads.iter().zip(placed.slots).zip(words) {
-        let key = Key { k0: k0 ^ placed.mask, k1: k1 ^ placed.mask };
+    let mut store = |key: Key, payload: u64, slot: u16| {
         let fingerprint = truncate(key.fingerprint(), fingerprint_bytes);
         let value = u128::from(fingerprint) | u128::from(payload) << shift;
         out[usize::from(slot)].copy_from_slice(&value.to_le_bytes()[..SIZE]);
+    };
+    match *placed {
+        Placed::Columns { k0, k1, mask, payloads, slots } => {
+            for ((&payload, &slot), (k0, k1)) in payloads.iter().zip(slots).zip(k0.iter().zip(k1)) {
+                store(Key { k0: k0 ^ mask, k1: k1 ^ mask }, payload, slot);
+            }
+        }
+        Placed::InPlace { entries, slots } => {
+            for (entry, &slot) in entries.iter().zip(slots) {
+                store(entry.key, entry.payload, slot);
+            }
+        }
     }
 }

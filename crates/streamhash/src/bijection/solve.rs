@@ -55,7 +55,7 @@ impl Solver {
             self.path.run(Solve { solver: self, entries, blob })?;
         }
         let (block, len) = (&self.block, entries.len());
-        Ok(Placed {
+        Ok(Placed::Columns {
             k0: &block.keys.a[..len],
             k1: &block.keys.b[..len],
             mask: block.seed,

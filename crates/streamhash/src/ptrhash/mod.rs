@@ -12,7 +12,9 @@
 
 mod decode;
 mod random;
+mod search;
 mod solve;
+mod table;
 
 pub(crate) use decode::{Decoder, check, check_len};
 pub(crate) use solve::{ATTEMPTS, Solver};

@@ -1,0 +1,317 @@
+//! Who sits where in a block, and how a bucket finds its slots.
+
+use std::{cmp::Reverse, collections::BinaryHeap};
+
+use super::{
+    BUCKETS,
+    random::Random,
+    search::{PILOTS, Search},
+};
+use crate::key::fast_range;
+
+/// How many of the buckets placed last by eviction cannot be evicted.
+const PINNED: usize = 16;
+const NOBODY: u16 = u16::MAX;
+const _: () = assert!(BUCKETS < NOBODY as usize);
+/// Evictions per slot after which an attempt is given up.
+const EVICTIONS_PER_SLOT: u64 = 10;
+/// As many slots as there may be.
+const MAX_SLOTS: usize = 1 << 16;
+
+/// A block's buckets, as placement sees them.
+pub(super) struct Buckets {
+    pub(super) pilot_hashes: [u64; PILOTS],
+    /// How many slots the block has.
+    pub(super) slots: u32,
+    /// Buckets in the order in which they are placed; without the empty ones.
+    pub(super) order: Vec<u16>,
+    /// By bucket.
+    pub(super) sizes: Vec<u16>,
+    /// Where each bucket's keys begin.
+    pub(super) starts: Vec<u32>,
+    /// The folds of the keys, in the order of buckets.
+    pub(super) folds: Vec<u64>,
+}
+
+impl Buckets {
+    pub(super) fn new(pilot_hashes: [u64; PILOTS]) -> Self {
+        Buckets {
+            pilot_hashes,
+            slots: 0,
+            order: Vec::with_capacity(BUCKETS),
+            sizes: vec![0; BUCKETS],
+            starts: vec![0; BUCKETS],
+            folds: Vec::new(),
+        }
+    }
+
+    fn folds(&self, bucket: u16) -> &[u64] {
+        let start = self.starts[usize::from(bucket)] as usize;
+        &self.folds[start..start + usize::from(self.sizes[usize::from(bucket)])]
+    }
+
+    fn slots(&self, bucket: u16, pilot: u8) -> impl Iterator<Item = u16> + Clone + use<'_> {
+        let (hash, slots) = (self.pilot_hashes[usize::from(pilot)], self.slots);
+        self.folds(bucket).iter().map(move |fold| fast_range(fold.wrapping_mul(hash), slots) as u16)
+    }
+
+    /// What it costs to evict a bucket.
+    fn weight(&self, bucket: u16) -> u64 {
+        u64::from(self.sizes[usize::from(bucket)]).pow(2)
+    }
+}
+
+/// Which slots are taken, a byte each: all of it stays in the nearest cache.
+pub(super) struct Taken(Box<[u8; MAX_SLOTS]>);
+
+impl Taken {
+    pub(super) fn new() -> Self {
+        Taken(Box::new([0; MAX_SLOTS]))
+    }
+
+    #[inline(always)]
+    pub(super) fn get(&self, slot: u16) -> u8 {
+        self.0[usize::from(slot)]
+    }
+
+    #[inline(always)]
+    pub(super) fn is(&self, slot: u16) -> bool {
+        self.get(slot) != 0
+    }
+
+    #[inline(always)]
+    pub(super) fn set(&mut self, slot: u16, taken: bool) {
+        self.0[usize::from(slot)] = taken.into();
+    }
+}
+
+/// Who sits where, in one attempt.
+pub(super) struct Table {
+    taken: Taken,
+    /// Who sits in the slots that are taken.
+    owners: Box<[u16; MAX_SLOTS]>,
+    pub(super) pilots: Vec<u8>,
+    /// The buckets placed last by eviction, in a ring.
+    pinned: [u16; PINNED],
+    pins: usize,
+    /// Evicted buckets, the largest and of those the first on top.
+    heap: BinaryHeap<(u16, Reverse<u16>)>,
+    evictions: u64,
+    /// The slots of the bucket being placed.
+    wanted: Vec<u16>,
+    sorted: Vec<u16>,
+    best: Vec<u16>,
+}
+
+/// Why an attempt ended.
+pub(super) enum Stuck {
+    /// No pilot has any place for this bucket.
+    Bucket(u16),
+    /// Too many evictions.
+    Tired,
+}
+
+impl Table {
+    pub(super) fn new() -> Self {
+        Table {
+            taken: Taken::new(),
+            owners: Box::new([0; MAX_SLOTS]),
+            pilots: vec![0; BUCKETS],
+            pinned: [NOBODY; PINNED],
+            pins: 0,
+            heap: BinaryHeap::new(),
+            evictions: 0,
+            wanted: Vec::new(),
+            sorted: Vec::new(),
+            best: Vec::new(),
+        }
+    }
+
+    pub(super) fn reset(&mut self) {
+        self.taken.0.fill(0);
+        self.pilots.fill(0);
+        self.pinned.fill(NOBODY);
+        self.heap.clear();
+        self.evictions = 0;
+    }
+
+    #[inline(always)]
+    pub(super) fn place_all(
+        &mut self,
+        search: impl Search,
+        buckets: &Buckets,
+        mut random: Random,
+    ) -> Result<(), Stuck> {
+        let limit = EVICTIONS_PER_SLOT * u64::from(buckets.slots);
+        for &bucket in &buckets.order {
+            if self.place_free(search, buckets, bucket) {
+                continue;
+            }
+            self.place_evicting(buckets, bucket, &mut random)?;
+            while let Some((_, Reverse(evicted))) = self.heap.pop() {
+                if !self.place_free(search, buckets, evicted) {
+                    self.place_evicting(buckets, evicted, &mut random)?;
+                }
+                if self.evictions > limit {
+                    return Err(Stuck::Tired);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Places a bucket in free slots, if there is a pilot for that.
+    #[inline(always)]
+    fn place_free(&mut self, search: impl Search, buckets: &Buckets, bucket: u16) -> bool {
+        let folds = buckets.folds(bucket);
+        macro_rules! sized {
+            ($($m:literal)+) => {
+                match folds.len() {
+                    $($m => folds.first_chunk().is_some_and(|folds: &[u64; $m]| {
+                        self.place_sized(search, buckets, bucket, folds)
+                    }),)+
+                    _ => self.place_large(search, buckets, bucket),
+                }
+            };
+        }
+        sized!(1 2 3 4 5 6 7 8)
+    }
+
+    #[inline(always)]
+    fn place_sized<const M: usize>(
+        &mut self,
+        search: impl Search,
+        buckets: &Buckets,
+        bucket: u16,
+        folds: &[u64; M],
+    ) -> bool {
+        let found = search.first_free(folds, &buckets.pilot_hashes, buckets.slots, &self.taken);
+        let Some((pilot, slots)) = found else { return false };
+        for slot in slots {
+            self.taken.set(slot, true);
+            self.owners[usize::from(slot)] = bucket;
+        }
+        self.pilots[usize::from(bucket)] = pilot;
+        true
+    }
+
+    /// [`place_sized`](Table::place_sized) for any size.
+    #[inline(always)]
+    fn place_large(&mut self, search: impl Search, buckets: &Buckets, bucket: u16) -> bool {
+        let mut first = Some(0);
+        while let Some(from) = first {
+            let (folds, hashes) = (buckets.folds(bucket), &buckets.pilot_hashes);
+            let pilot = search.first_free_large(folds, hashes, buckets.slots, &self.taken, from);
+            let Some(pilot) = pilot else { return false };
+            if self.take_free(buckets, bucket, pilot) {
+                self.pilots[usize::from(bucket)] = pilot;
+                return true;
+            }
+            first = pilot.checked_add(1);
+        }
+        false
+    }
+
+    /// Takes slots that are free, if they are all different.
+    fn take_free(&mut self, buckets: &Buckets, bucket: u16, pilot: u8) -> bool {
+        let slots = buckets.slots(bucket, pilot);
+        for (before, slot) in slots.clone().enumerate() {
+            if self.taken.is(slot) {
+                slots.take(before).for_each(|slot| self.taken.set(slot, false));
+                return false;
+            }
+            self.taken.set(slot, true);
+            self.owners[usize::from(slot)] = bucket;
+        }
+        true
+    }
+
+    /// Places a bucket where it pushes out the least.
+    #[inline(never)]
+    fn place_evicting(&mut self, buckets: &Buckets, bucket: u16, random: &mut Random) -> Result<(), Stuck> {
+        let pilot = self.cheapest(buckets, bucket, random.next_pilot()).ok_or(Stuck::Bucket(bucket))?;
+        self.evict(buckets, bucket);
+        self.pilots[usize::from(bucket)] = pilot;
+        self.pinned[self.pins % PINNED] = bucket;
+        self.pins += 1;
+        Ok(())
+    }
+
+    /// The pilot, counted from `start` around, that pushes out the least; its slots are left in `best`.
+    fn cheapest(&mut self, buckets: &Buckets, bucket: u16, start: u8) -> Option<u8> {
+        let good_enough = buckets.weight(bucket);
+        let mut best: Option<(u64, u8)> = None;
+        for turn in 0..=u8::MAX {
+            let pilot = start.wrapping_add(turn);
+            let bound = best.map_or(u64::MAX, |(cost, _)| cost);
+            self.wanted.clear();
+            self.wanted.extend(buckets.slots(bucket, pilot));
+            let Some(cost) = self.cost(buckets, bound) else { continue };
+            if !self.wanted_are_distinct() {
+                continue;
+            }
+            best = Some((cost, pilot));
+            std::mem::swap(&mut self.best, &mut self.wanted);
+            if cost <= good_enough {
+                break;
+            }
+        }
+        best.map(|(_, pilot)| pilot)
+    }
+
+    /// What the owners of the wanted slots weigh together; `None` where one is pinned or it is no less than `bound`.
+    fn cost(&self, buckets: &Buckets, bound: u64) -> Option<u64> {
+        let mut cost = 0;
+        for &slot in &self.wanted {
+            if self.taken.is(slot) {
+                let owner = self.owners[usize::from(slot)];
+                cost += buckets.weight(owner);
+                if cost >= bound || self.pinned.contains(&owner) {
+                    return None;
+                }
+            }
+        }
+        Some(cost)
+    }
+
+    fn wanted_are_distinct(&mut self) -> bool {
+        self.sorted.clone_from(&self.wanted);
+        self.sorted.sort_unstable();
+        self.sorted.windows(2).all(|pair| pair[0] != pair[1])
+    }
+
+    /// Pushes out whoever owns one of the `best` slots, and takes them.
+    fn evict(&mut self, buckets: &Buckets, bucket: u16) {
+        for &slot in &self.best {
+            if !self.taken.is(slot) {
+                continue;
+            }
+            // All slots of an owner are freed at once, so that it is met once.
+            let owner = self.owners[usize::from(slot)];
+            for slot in buckets.slots(owner, self.pilots[usize::from(owner)]) {
+                self.taken.set(slot, false);
+            }
+            self.heap.push((buckets.sizes[usize::from(owner)], Reverse(owner)));
+            self.evictions += 1;
+        }
+        for &slot in &self.best {
+            self.taken.set(slot, true);
+            self.owners[usize::from(slot)] = bucket;
+        }
+    }
+
+    /// Gives each slot taken from `keys` on one that stayed free below, in order; 0 stands for those not taken.
+    pub(super) fn remap(&self, beyond: u32, keys: u32, remap: &mut Vec<u16>) {
+        const CHUNK: usize = 64;
+        let (inside, rest) = self.taken.0.split_at(keys as usize);
+        let chunks = (0..).step_by(CHUNK).zip(inside.chunks(CHUNK));
+        let mut holes =
+            chunks.filter(|(_, taken)| **taken != [1; CHUNK][..taken.len()]).flat_map(|(at, taken)| {
+                (at..).zip(taken).filter(|(_, taken)| **taken == 0).map(|(slot, _): (usize, _)| slot as u16)
+            });
+        // As many slots are taken beyond `keys` as are free below.
+        let give = |taken: &u8| if *taken == 0 { 0 } else { holes.next().unwrap_or(0) };
+        remap.clear();
+        remap.extend(rest[..beyond as usize].iter().map(give));
+    }
+}
