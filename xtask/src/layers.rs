@@ -38,7 +38,7 @@ const MAP: &[Row] = &[
     row("batcher", &[], &["loom", "metrics", "thiserror", "tracing"]),
     row("rockstore", &[], &["libc", "rocksdb", "thiserror"]),
     row("hotchunk", &["ledger", "events", "rockstore"], &["thiserror", "zstd"]),
-    row("utxo", &["batcher", "rockstore"], &["thiserror", "tracing"]),
+    row("utxo", &["diskio", "batcher", "rockstore"], &["crc32c", "sha2", "thiserror", "tracing"]),
     row(
         "stellar",
         &["ledger"],
