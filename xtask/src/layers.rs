@@ -36,8 +36,8 @@ const MAP: &[Row] = &[
     ),
     row("registry", &[], &["loom", "thiserror", "tokio", "tracing"]),
     row("batcher", &[], &["loom", "metrics", "thiserror", "tracing"]),
-    row("rockstore", &[], &["libc", "rocksdb", "thiserror"]),
-    row("hotchunk", &["ledger", "events", "rockstore"], &["thiserror", "zstd"]),
+    row("rockstore", &[], &["crc32c", "libc", "rocksdb", "thiserror"]),
+    row("hotchunk", &["ledger", "events", "rockstore"], &["tempfile", "thiserror", "zstd"]),
     row("utxo", &["diskio", "batcher", "rockstore"], &["crc32c", "sha2", "thiserror", "tracing"]),
     row(
         "stellar",
@@ -69,8 +69,9 @@ const MAP: &[Row] = &[
     ),
     row("testkit", &[], &["serde", "serde_json"]),
 ];
-/// What tests may use on top of their crate's row.
-const FOR_TESTS: &[&str] = &["testkit", "stellar"];
+/// What tests may use on top of their crate's row: generators, a real chain, a faulty disk, and the builder whose files the
+/// hot tier's must equal.
+const FOR_TESTS: &[&str] = &["testkit", "stellar", "diskio", "cold"];
 /// Packages on which nothing depends, and which may use anything.
 const TOOLS: &[&str] = &["xtask", "icecore-benches"];
 const PREFIX: &str = "icecore-";
