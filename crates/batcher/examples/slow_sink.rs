@@ -1,5 +1,7 @@
 //! A batcher in front of a sink that is slow per call and cheap per item.
 
+#![allow(clippy::print_stdout)]
+
 use std::{thread, time::Duration};
 
 use icecore_batcher::{Batch, Batcher};

@@ -5,6 +5,8 @@
 //! cargo run --release -p icecore-batcher --example throughput -- 2000000 1,64,1024 1,8 5
 //! ```
 
+#![allow(clippy::print_stdout)]
+
 use std::{
     env,
     error::Error,

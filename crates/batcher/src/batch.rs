@@ -25,6 +25,8 @@ pub(crate) struct Entry<T, R, E> {
     pub(crate) notes: Option<Box<Notes>>,
 }
 
+pub(crate) type Entries<T, R, E> = Vec<Entry<T, R, E>>;
+
 /// What few items carry.
 #[derive(Default)]
 pub(crate) struct Notes {
@@ -58,16 +60,18 @@ pub(crate) struct Books<R, E> {
     pub(crate) lane: Arc<Lane>,
     pub(crate) dedup: Option<Arc<dyn Settle<R, E>>>,
     /// Items whose completers were dropped unfinished.
-    orphans: Mutex<Vec<(Sink<R, E>, Option<Ticket>)>>,
+    orphans: Mutex<Vec<Orphan<R, E>>>,
     has_orphans: AtomicBool,
 }
+
+type Orphan<R, E> = (Sink<R, E>, Option<Ticket>);
 
 impl<R, E> Books<R, E> {
     pub(crate) fn new(lane: Arc<Lane>, dedup: Option<Arc<dyn Settle<R, E>>>) -> Self {
         Self { lane, dedup, orphans: Mutex::new(Vec::new()), has_orphans: AtomicBool::new(false) }
     }
 
-    fn adopt(&self, orphans: impl Iterator<Item = (Sink<R, E>, Option<Ticket>)>) {
+    fn adopt(&self, orphans: impl Iterator<Item = Orphan<R, E>>) {
         if mutants::on("abandoned_hang") {
             return;
         }
@@ -173,7 +177,7 @@ impl<T, R, E> Batch<T, R, E> {
 
     /// Finishes each item with what `f` makes of it, without a completer for each: the cheapest way.
     pub fn finish_each(mut self, mut f: impl FnMut(T) -> Result<R, E>) {
-        while let Some(entry) = self.entries.next() {
+        for entry in self.entries.by_ref() {
             let (ticket, sink) = (entry.ticket(), Some(entry.sink));
             // Taken out before the call, so that the item is owed whatever happens in there.
             let owed = Owed { sink, ticket, books: &*self.books };

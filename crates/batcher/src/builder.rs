@@ -33,7 +33,8 @@ pub enum Dispatch {
         /// Batches that may run at a time.
         max_in_flight: usize,
     },
-    /// As [`Dispatch::Background`], with no limit but the machine's.
+    /// As [`Dispatch::Background`], with no limit but the machine's. As many threads as were ever needed at a time stay
+    /// until the close.
     Unbounded,
 }
 
@@ -274,7 +275,9 @@ fn notice_panic_abort() {
     static ONCE: Once = Once::new();
     if cfg!(panic = "abort") {
         ONCE.call_once(|| {
-            tracing::warn!("built with panic=abort: a panic ends the process, guards do not run");
+            tracing::warn!(
+                "panics abort this process: a panicking batch function ends it, and no drain is finished"
+            );
         });
     }
 }
@@ -325,6 +328,7 @@ mod tests {
     fn the_extremes_work() {
         for builder in [
             Batcher::builder().size(usize::MAX).timeout(Duration::MAX).queue_capacity(1),
+            Batcher::builder().size(usize::MAX).timeout(Duration::ZERO).queue_capacity(usize::MAX),
             Batcher::builder().size(1).queue_capacity(usize::MAX).timeout(Duration::ZERO),
             Batcher::builder().trigger_mode(TriggerMode::Tick(Duration::MAX)),
             Batcher::builder().dispatch(Dispatch::Unbounded),

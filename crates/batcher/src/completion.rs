@@ -122,11 +122,13 @@ impl<R, E> fmt::Debug for Completion<R, E> {
 
 /// Where the outcomes of a group are handed over: a slot for each item, one counter, one waiter.
 pub(crate) struct Group<R, E> {
-    slots: Box<[Mutex<Option<Outcome<R, E>>>]>,
+    slots: Box<[GroupSlot<R, E>]>,
     remaining: AtomicUsize,
     waker: Mutex<Option<Waker>>,
     watched: AtomicBool,
 }
+
+type GroupSlot<R, E> = Mutex<Option<Outcome<R, E>>>;
 
 impl<R, E> Group<R, E> {
     fn publish(&self, index: u32, outcome: Outcome<R, E>) {

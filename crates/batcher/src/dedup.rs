@@ -39,8 +39,10 @@ pub struct Dedup<T, K, R, E> {
     bucket: Duration,
     max_keys: usize,
     policy: Policy,
-    copy: Option<fn(&Outcome<R, E>) -> Outcome<R, E>>,
+    copy: Option<CopyOutcome<R, E>>,
 }
+
+type CopyOutcome<R, E> = fn(&Outcome<R, E>) -> Outcome<R, E>;
 
 impl<T, K, R, E> Dedup<T, K, R, E> {
     /// Items are the same if this gives the same key for them. Called under the queue's lock: keep it short.
@@ -191,10 +193,12 @@ impl<K: Hash + Eq + Clone, R, E> Keys<K, R, E> {
         keys.len() as u64
     }
 
-    fn insert(&mut self, key: K, bucket: u128) -> Ticket {
+    fn insert(&mut self, key: K, now: u128) -> Ticket {
         self.next_ticket += 1;
         let ticket = Ticket::new(self.next_ticket).unwrap_or(Ticket::MIN);
-        if self.buckets.back().is_none_or(|(last, _)| *last < bucket) {
+        let last = self.buckets.back().map(|(last, _)| *last);
+        let bucket = last.map_or(now, |last| last.max(now));
+        if last != Some(bucket) {
             self.buckets.push_back((bucket, HashSet::new()));
         }
         if let Some((_, keys)) = self.buckets.back_mut() {

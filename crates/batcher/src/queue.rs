@@ -418,7 +418,7 @@ impl<X> Queue<X> {
             state.wake_at = wanted;
             state.leader = Some(thread::current());
         }
-        let awaited = self.submitters.accepted.load(Ordering::Relaxed) + wanted as u64;
+        let awaited = self.submitters.accepted.load(Ordering::Relaxed).saturating_add(wanted as u64);
         drop(state);
         room.into_iter().for_each(Waker::wake);
         if waits && !parks {

@@ -11,7 +11,7 @@ use std::{
 
 use crate::{
     Completion, CompletionSet, Failure, Rejection, SubmitError,
-    batch::{Entry, Notes},
+    batch::{Entries, Entry, Notes},
     completion::Sink,
     dedup::{Admit, Verdict},
     mutants,
@@ -165,7 +165,7 @@ where
     }
 
     /// Only the first of a group carries the submitter's span: it is linked to the first batch cut from the group.
-    fn entries(&self, items: Vec<T>) -> (CompletionSet<R, E>, Vec<Entry<T, R, E>>) {
+    fn entries(&self, items: Vec<T>) -> (CompletionSet<R, E>, Entries<T, R, E>) {
         let (completions, sinks) = CompletionSet::new(items.len());
         let entry = |(at, (item, sink))| Entry { item, sink, notes: self.notes(at == 0) };
         (completions, items.into_iter().zip(sinks).enumerate().map(entry).collect())

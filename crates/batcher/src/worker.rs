@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     Batch, BatchCtx, CloseReport, Draining, Failure, Meter, Reason, Rejection, SharedSlots,
-    batch::{Books, Entry},
+    batch::{Books, Entries, Entry},
     dedup::Admit,
     lane::{Desk, Lane, message},
     mutants,
@@ -101,7 +101,7 @@ where
         self: &Arc<Self>,
         lane: &Arc<Lane>,
         function: &Arc<Function<T, R, E>>,
-    ) -> Option<(Vec<Entry<T, R, E>>, Reason)> {
+    ) -> Option<(Entries<T, R, E>, Reason)> {
         if self.background {
             self.idle.fetch_add(1, Ordering::SeqCst);
         }
@@ -153,7 +153,7 @@ where
         lane: &Lane,
         desk: &mut Option<Desk<Books<R, E>>>,
         function: &Function<T, R, E>,
-        entries: Vec<Entry<T, R, E>>,
+        entries: Entries<T, R, E>,
         reason: Reason,
     ) {
         let shared = &self.shared;

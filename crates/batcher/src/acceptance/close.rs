@@ -7,7 +7,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering::SeqCst},
     },
-    task::{Context, Waker},
+    task::{Context, Poll, Waker},
     thread,
     time::Duration,
 };
@@ -124,9 +124,15 @@ fn submit_after_close() {
     batcher.flush().wait().unwrap();
     batcher.flush_completed().wait().unwrap();
     let mut cx = Context::from_waker(Waker::noop());
-    assert!(pin!(batcher.submit_async(7)).poll(&mut cx).is_ready_and(|r| r.is_err()));
-    assert!(pin!(batcher.submit_many_async(vec![7])).poll(&mut cx).is_ready_and(|r| r.is_err()));
-    assert!(pin!(batcher.submit_detached_async(7)).poll(&mut cx).is_ready_and(|r| r.is_err()));
+    assert!(matches!(pin!(batcher.submit_async(7)).poll(&mut cx), Poll::Ready(Err(SubmitError::Closed(_)))));
+    assert!(matches!(
+        pin!(batcher.submit_many_async(vec![7])).poll(&mut cx),
+        Poll::Ready(Err(SubmitError::Closed(_)))
+    ));
+    assert!(matches!(
+        pin!(batcher.submit_detached_async(7)).poll(&mut cx),
+        Poll::Ready(Err(SubmitError::Closed(_)))
+    ));
     assert!(door.items().is_empty());
 }
 
@@ -241,7 +247,8 @@ fn close_future_dropped() {
 
 #[test]
 fn close_inside_fn() {
-    let own: Arc<Mutex<Option<Arc<Batcher<u32, bool>>>>> = Arc::default();
+    type Own = Mutex<Option<Arc<Batcher<u32, bool>>>>;
+    let own: Arc<Own> = Arc::default();
     let known = Arc::clone(&own);
     let batcher = Batcher::builder()
         .start(move |batch: Batch<u32, bool>, ctx| {
@@ -341,19 +348,5 @@ fn drop_without_close() {
     );
     for (item, completion) in items.into_iter().enumerate() {
         assert_eq!(result(completion).map(|item| item as usize), Ok(item));
-    }
-}
-
-/// A readable `matches!` for a poll.
-trait IsReadyAnd<T> {
-    fn is_ready_and(self, is_so: impl FnOnce(T) -> bool) -> bool;
-}
-
-impl<T> IsReadyAnd<T> for std::task::Poll<T> {
-    fn is_ready_and(self, is_so: impl FnOnce(T) -> bool) -> bool {
-        match self {
-            std::task::Poll::Ready(value) => is_so(value),
-            std::task::Poll::Pending => false,
-        }
     }
 }
