@@ -33,6 +33,9 @@ pub(crate) enum Command {
     Cat(Cat),
     /// Check files, or a whole store, for damage
     Verify(Verify),
+    /// The store of unspent outputs
+    #[command(subcommand)]
+    Utxo(Utxo),
     /// Generate ledgers, build, look things up, verify: the whole tour in one screen
     Demo(Demo),
 }
@@ -233,6 +236,52 @@ pub(crate) struct Verify {
     #[arg(long)]
     pub(crate) deep: bool,
     /// Answer in JSON, one file a line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Utxo {
+    /// Measure a store beside the same writes done by hand, in batches of the same size
+    Bench(UtxoBench),
+}
+
+#[derive(Args)]
+pub(crate) struct UtxoBench {
+    /// Where to put both stores [default: a temporary directory, removed at the end]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+    /// Share of operations that store a transaction
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    pub(crate) create: u32,
+    /// Share of operations that spend an output
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    pub(crate) spend: u32,
+    /// Share of operations that lock a transaction
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) lock: u32,
+    /// Share of operations that delete a transaction that fell due
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) delete: u32,
+    /// How many operations
+    #[arg(long, value_name = "N", default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) operations: u64,
+    /// Stop after so many seconds, though not all operations are done
+    #[arg(long, value_name = "N")]
+    pub(crate) seconds: Option<u64>,
+    /// Threads that ask for operations
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: u16,
+    /// Operations that a thread has begun and not yet seen end
+    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) window: u32,
+    /// The most operations of a batch
+    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) batch: u32,
+    /// Outputs of a transaction
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) outputs: u32,
+    /// Answer in JSON
     #[arg(long)]
     pub(crate) json: bool,
 }

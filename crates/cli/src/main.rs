@@ -11,6 +11,7 @@ mod ingest;
 mod inspect;
 mod output;
 mod progress;
+mod utxo;
 mod verify;
 
 use std::{
@@ -22,7 +23,7 @@ use std::{
     },
 };
 
-use args::{Cli, Command, Get};
+use args::{Cli, Command, Get, Utxo};
 use clap::Parser;
 use fail::Outcome;
 use icecore_cold::Control;
@@ -55,6 +56,7 @@ fn run(command: Command) -> Outcome {
         Command::Stat(args) => inspect::stat(&args, &Output::new(args.json)),
         Command::Cat(args) => inspect::cat(&args, &Output::new(args.json)),
         Command::Verify(args) => verify::run(&args, &Output::new(args.json)),
+        Command::Utxo(Utxo::Bench(args)) => utxo::bench(&args, &Output::new(args.json)),
         Command::Demo(args) => demo::run(&args, &Output::new(false)),
     }
 }

@@ -376,3 +376,15 @@ fn a_killed_build_is_gone_on_with() {
     let (code, _dir) = interrupted("-KILL");
     assert_eq!(code, None);
 }
+
+#[test]
+fn a_small_bench_of_unspent_outputs_tells_both_sides() {
+    let report = &json(&["utxo", "bench", "--json", "--operations", "500", "--batch", "50"])[0];
+    for side in ["store", "by_hand"] {
+        let kinds = report[side]["kinds"].as_array().unwrap();
+        let operations: u64 = kinds.iter().map(|kind| kind["operations"].as_u64().unwrap()).sum();
+        assert_eq!(operations, 500, "{report}");
+    }
+    assert!(report["ratio"].as_f64().unwrap() > 0.0);
+    assert_eq!(code(&icecore(&["utxo", "bench", "--create", "0"])), 2);
+}
