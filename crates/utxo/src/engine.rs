@@ -21,7 +21,7 @@ use crate::{
     large,
     ops::{Rules, change, create, due, read, spend},
     options::Clock,
-    record::{Due, FollowUpKey, Intent, IntentId, Master, Owed},
+    record::{Due, FollowUpKey, Intent, IntentId, Master, Owed, TxFacts},
 };
 
 /// A transaction to store.
@@ -193,6 +193,7 @@ impl Engine {
         let _held = self.client.rows.hold(self.change_rows(items));
         let mut view = self.client.view();
         view.load::<Master>(&sorted(items.iter().filter_map(Change::txid)));
+        view.load::<TxFacts>(&sorted(items.iter().filter_map(Change::with_parents)));
         let outcome =
             self.client.run(view, items.iter(), |view, item| view.item(|view| item.apply(view, &rules)));
         self.tally(&outcome.results);
@@ -206,11 +207,10 @@ impl Engine {
     fn change_rows(&self, items: &[Change]) -> BTreeSet<TxId> {
         let mut rows: BTreeSet<_> = items.iter().filter_map(Change::txid).collect();
         let mut view = self.client.view();
-        for item in items {
-            if let Change::SetConflicting { txid, .. } | Change::Delete { txid, .. } = item {
-                // What cannot be read fails the item later, by the same record.
-                rows.extend(change::parents(&mut view, txid).unwrap_or_default());
-            }
+        view.load::<TxFacts>(&sorted(items.iter().filter_map(Change::with_parents)));
+        for txid in items.iter().filter_map(Change::with_parents) {
+            // What cannot be read fails the item later, by the same record.
+            rows.extend(change::parents(&mut view, &txid).unwrap_or_default());
         }
         rows
     }
@@ -278,6 +278,14 @@ impl Change {
             | SetConflicting { txid, .. }
             | Delete { txid, .. } => Some(txid),
             PutIntent(_) | RemoveIntent(_) => None,
+        }
+    }
+
+    /// The transaction, where its parents are told of the change.
+    fn with_parents(&self) -> Option<TxId> {
+        match *self {
+            Change::SetConflicting { txid, .. } | Change::Delete { txid, .. } => Some(txid),
+            _ => None,
         }
     }
 

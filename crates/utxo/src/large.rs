@@ -96,7 +96,7 @@ fn put_all(client: &Client, blobs: &Blobs, tx: &NewTx, records: Records) -> Resu
     let mut made = view.item(|view| {
         let missing = view.get::<Master>(&tx.txid)?.is_none();
         if missing {
-            view.put(&tx.txid, facts)?;
+            view.put_new(&tx.txid, facts)?;
             view.put(&tx.txid, master)?;
         }
         Ok(missing)

@@ -14,9 +14,6 @@ pub(crate) mod due;
 pub(crate) mod read;
 pub(crate) mod spend;
 
-#[cfg(test)]
-mod tests;
-
 use crate::{
     Error, Outpoint, Result, TxId,
     record::{Extra, Master},

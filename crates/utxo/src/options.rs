@@ -4,7 +4,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use icecore_batcher::TriggerMode;
+use icecore_batcher::{Meter, Metrics, TriggerMode};
 use icecore_diskio::{Disk, RealDisk};
 
 /// Tells milliseconds since 1970.
@@ -87,6 +87,17 @@ pub struct Options {
     pub(crate) queues: [QueueOptions; Queue::ALL.len()],
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) clock: Clock,
+    pub(crate) metrics: Option<SharedMetrics>,
+}
+
+/// One place for the figures of all queues.
+#[derive(Clone)]
+pub(crate) struct SharedMetrics(Arc<dyn Metrics + Send + Sync>);
+
+impl Metrics for SharedMetrics {
+    fn bind(&self, batcher: &str) -> Arc<dyn Meter> {
+        self.0.bind(batcher)
+    }
 }
 
 impl Default for Options {
@@ -98,6 +109,7 @@ impl Default for Options {
             queues: [QueueOptions::default(); Queue::ALL.len()],
             disk: Arc::new(RealDisk),
             clock: Arc::new(now_ms),
+            metrics: None,
         }
     }
 }
@@ -155,6 +167,13 @@ impl Options {
     #[must_use]
     pub fn clock_ms(mut self, clock: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
         self.clock = Arc::new(clock);
+        self
+    }
+
+    /// Where the figures of the queues go, each under the name of its queue.
+    #[must_use]
+    pub fn metrics(mut self, metrics: impl Metrics + Send + Sync + 'static) -> Self {
+        self.metrics = Some(SharedMetrics(Arc::new(metrics)));
         self
     }
 }

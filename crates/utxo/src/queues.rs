@@ -48,19 +48,19 @@ impl Queues {
         let e = of();
         let store = group.node(
             spec(Queue::Store, Rank::Durable),
-            builder(options.queues[Queue::Store as usize]),
+            builder(options, Queue::Store),
             move |batch, ctx| create(&e, batch, ctx),
         );
         let e = of();
         let increment = group.node(
             spec(Queue::Increment, Rank::Metadata),
-            builder(options.queues[Queue::Increment as usize]),
+            builder(options, Queue::Increment),
             move |batch, _| answer(batch, |items: &[(TxId, u32)]| e.increment(items)),
         );
         let e = of();
         let set_dah = group.node(
             spec(Queue::SetDah, Rank::Metadata),
-            builder(options.queues[Queue::SetDah as usize]),
+            builder(options, Queue::SetDah),
             move |batch, _| answer(batch, |items: &[TxId]| e.set_dah(items)),
         );
         let to_increment = group.edge(Queue::Spend.name(), &increment, EnqueueAndWait);
@@ -68,25 +68,23 @@ impl Queues {
         let e = of();
         let spend_node = group.node(
             spec(Queue::Spend, Rank::Durable),
-            builder(options.queues[Queue::Spend as usize]),
+            builder(options, Queue::Spend),
             move |batch, ctx| spend(&e, batch, ctx, &to_increment, &to_set_dah),
         );
         let e = of();
         let locked = group.node(
             spec(Queue::Locked, Rank::Durable),
-            builder(options.queues[Queue::Locked as usize]),
+            builder(options, Queue::Locked),
             move |batch, _| answer(batch, |items: &[Change]| e.change(items)),
         );
         let e = of();
-        let get = group.node(
-            spec(Queue::Get, Rank::Read),
-            builder(options.queues[Queue::Get as usize]),
-            move |batch, _| answer(batch, |items: &[Read]| e.read(items)),
-        );
+        let get = group.node(spec(Queue::Get, Rank::Read), builder(options, Queue::Get), move |batch, _| {
+            answer(batch, |items: &[Read]| e.read(items))
+        });
         let e = of();
         let outpoint = group.node(
             spec(Queue::Outpoint, Rank::Read),
-            builder(options.queues[Queue::Outpoint as usize]),
+            builder(options, Queue::Outpoint),
             move |batch, _| answer(batch, |items: &[Outpoint]| e.outputs(items)),
         );
         crate::close::hooks(&mut group, engine);
@@ -103,13 +101,18 @@ impl Queues {
     }
 }
 
-fn builder<T: Send + 'static, R: Send + 'static>(options: QueueOptions) -> Builder<T, R, Error> {
-    Batcher::builder()
-        .size(options.size)
-        .timeout(options.timeout)
-        .trigger_mode(options.mode)
-        .queue_capacity(options.capacity)
-        .dispatch(Dispatch::Background { max_in_flight: options.in_flight })
+fn builder<T: Send + 'static, R: Send + 'static>(options: &Options, queue: Queue) -> Builder<T, R, Error> {
+    let QueueOptions { size, timeout, mode, in_flight, capacity } = options.queues[queue as usize];
+    let builder = Batcher::builder()
+        .size(size)
+        .timeout(timeout)
+        .trigger_mode(mode)
+        .queue_capacity(capacity)
+        .dispatch(Dispatch::Background { max_in_flight: in_flight });
+    match &options.metrics {
+        Some(metrics) => builder.metrics(metrics.clone()),
+        None => builder,
+    }
 }
 
 /// Answers every item of a batch by what one call says of all.

@@ -54,7 +54,7 @@ impl<R: Stored> Table<R> {
 
     /// The record for changing, remembered as it was.
     fn edit(&mut self, key: &R::Key, item: u64) -> Result<&mut Option<R>> {
-        // The key was loaded by the only caller.
+        // What was not loaded is of no interest: it is written over.
         let entry = self.entries.entry(key.clone()).or_insert_with(|| Entry {
             now: Ok(None),
             due_before: [None, None],
@@ -207,6 +207,13 @@ impl<'a> View<'a> {
 
     pub(crate) fn put<R: Viewed>(&mut self, key: &R::Key, record: R) -> Result<()> {
         self.load::<R>(std::slice::from_ref(key));
+        let item = self.item;
+        *R::table(self).edit(key, item)? = Some(record);
+        Ok(())
+    }
+
+    /// Puts a record that nobody could have read before, over whatever may be there.
+    pub(crate) fn put_new<R: Viewed>(&mut self, key: &R::Key, record: R) -> Result<()> {
         let item = self.item;
         *R::table(self).edit(key, item)? = Some(record);
         Ok(())

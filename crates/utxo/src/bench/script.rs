@@ -15,6 +15,9 @@ pub(super) const DUE: u32 = HEIGHT + RETENTION;
 pub(super) const PAGE_SIZE: u32 = 128;
 pub(super) const NOW_MS: u64 = 1_700_000_000_000;
 
+/// The numbers of the transactions whose outputs are spent begin here; the others are those of the operations.
+const SPENT_FROM: u64 = 1 << 40;
+
 /// One operation, on the transaction of a number.
 #[derive(Clone, Copy)]
 pub(super) enum Op {
@@ -61,8 +64,10 @@ impl Script {
         }
         let mut script =
             Script { ops: Vec::new(), alive: Vec::new(), due: Vec::new(), outputs: plan.outputs };
-        // The transaction that is spent from now, and its next output.
-        let mut spending = (0, plan.outputs);
+        // All first outputs before any second one: what is spent together was rarely made together.
+        let spends = plan.operations.div_ceil(whole) * u64::from(spend);
+        let spent_from = spends.div_ceil(u64::from(plan.outputs)).max(1);
+        let mut spent = 0;
         for number in 1..=plan.operations {
             // Evenly mixed, the same in every run.
             let at = number % whole;
@@ -70,12 +75,12 @@ impl Script {
             let op = match (1..=4).position(|kinds| at < upto(kinds)) {
                 Some(0) => Op::Create(number),
                 Some(1) => {
-                    if spending.1 == plan.outputs {
-                        script.alive.push(number);
-                        spending = (number, 0);
+                    let (n, vout) = (SPENT_FROM + spent % spent_from, spent / spent_from);
+                    if vout == 0 {
+                        script.alive.push(n);
                     }
-                    spending.1 += 1;
-                    Op::Spend(spending.0, spending.1 - 1)
+                    spent += 1;
+                    Op::Spend(n, vout as u32)
                 }
                 Some(2) => {
                     script.alive.push(number);

@@ -43,14 +43,16 @@ pub(crate) fn set_mined(
     if info.on_longest_chain {
         master.unmined_since = None;
     }
-    let blocks = master.blocks.clone();
+    let (blocks, creating) = (master.blocks.clone(), master.page.creating);
     let completed = edit_pages(view, txid, |page| (page.locked, page.creating) = (false, false));
     completed.map_err(|error| match error {
         // Not all records are there: mining cannot stand in for storing them.
         Error::OutputNotFound { .. } => Error::Creating { txid: *txid },
         error => error,
     })?;
-    view.remove::<Lock>(txid)?;
+    if creating {
+        view.remove::<Lock>(txid)?;
+    }
     due::evaluate_all(view, rules, txid, Some(info.block.height))?;
     Ok(blocks)
 }
@@ -147,6 +149,7 @@ pub(crate) fn delete(view: &mut View<'_>, txid: &TxId, due_at: Option<u32>) -> R
         return Ok(false);
     }
     let (total_extra, external) = (master.total_extra, master.external);
+    let large = external || total_extra > 0;
     for parent in parents(view, txid)?.into_iter().collect::<BTreeSet<_>>() {
         if let Some(parent) = view.edit::<Master>(&parent)?
             && !parent.deleted_children.contains(txid)
@@ -158,8 +161,10 @@ pub(crate) fn delete(view: &mut View<'_>, txid: &TxId, due_at: Option<u32>) -> R
         view.remove::<Extra>(&(*txid, record))?;
         view.remove::<FollowUp>(&FollowUpKey { txid: *txid, owed: Owed::Count { record } })?;
     }
-    view.remove::<FollowUp>(&FollowUpKey { txid: *txid, owed: Owed::Mirror })?;
-    view.remove::<Lock>(txid)?;
+    if large {
+        view.remove::<FollowUp>(&FollowUpKey { txid: *txid, owed: Owed::Mirror })?;
+        view.remove::<Lock>(txid)?;
+    }
     view.remove::<TxFacts>(txid)?;
     view.remove::<Master>(txid)?;
     if external {

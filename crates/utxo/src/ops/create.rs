@@ -112,7 +112,7 @@ pub(crate) fn create(
     if options.conflicting {
         tell_parents(view, &tx.txid, &tx.inpoints, true)?;
     }
-    view.put(&tx.txid, records.facts)?;
+    view.put_new(&tx.txid, records.facts)?;
     view.put(&tx.txid, records.master)?;
     if !mutants::on("create_without_dah") {
         due::evaluate(view, rules, &tx.txid, Some(own_height(height, options)))?;
