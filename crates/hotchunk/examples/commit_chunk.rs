@@ -41,7 +41,10 @@ fn main() {
     thread::scope(|scope| {
         for reader in 0..readers {
             let (hot, done, hashes, reads) = (&hot, &done, &hashes, &reads);
-            scope.spawn(move || reads.lock().unwrap().push((reader % 3, read(hot, reader, done, hashes))));
+            scope.spawn(move || {
+                let times = read(hot, reader, done, hashes);
+                reads.lock().unwrap().push((reader % 3, times));
+            });
         }
         let mut stream = source.stream(range).unwrap();
         fill(&hot, &bare, &mut *stream, &hashes, &mut laps);

@@ -122,10 +122,11 @@ impl HotChunk {
     }
 
     /// Opens for reading only: what was committed when it was opened. Without the event index, so it takes no time;
-    /// searches for events are refused. Takes no lock.
+    /// searches for events are refused. Takes no lock and changes nothing.
     ///
     /// # Errors
-    /// As of [`open`](HotChunk::open).
+    /// As of [`open`](HotChunk::open). Where somebody commits at the same time, rows can seem to contradict each other
+    /// because files were replaced in between: open again before believing it.
     pub fn open_read_only(path: impl AsRef<Path>, chunk: LedgerRange, options: &HotOptions) -> Result<Self> {
         Self::reading(path.as_ref(), chunk, options, None)
     }

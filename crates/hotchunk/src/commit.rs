@@ -123,8 +123,10 @@ impl HotChunk {
 
     fn try_commit(&self, raw: &[u8], decoder: &dyn Decoder, laps: &mut Laps) -> Result<LedgerSeq> {
         let writer = &mut *self.writer()?;
+        // An earlier write that is still in trouble counts as this one's.
+        laps.enter(Phase::Commit);
         self.settle(writer, decoder)?;
-        // Waiting for another's turn, and mending, is not this ledger's.
+        // Waiting for another's turn, and mending, does not.
         *laps = Laps::start();
         writer.faults.at(Phase::Decode)?;
         let decoded = self.decode(writer, raw, decoder)?;

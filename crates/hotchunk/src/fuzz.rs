@@ -253,6 +253,12 @@ impl Case {
             None if self.next() <= self.chunk.last.0 => {
                 let raw = Toy::ledger(self.next(), seed);
                 let failed = self.hot.commit(&raw, &Toy).expect_err("the fault");
+                // Written or not, nobody sees it.
+                let (seq, decoded) = (LedgerSeq(self.next()), Toy.decode(&raw).expect("it decodes"));
+                assert_eq!(self.hot.ledger(seq).expect("nothing"), None);
+                for hash in decoded.hashes() {
+                    assert_eq!(self.hot.transaction(&hash).expect("nothing"), None);
+                }
                 self.written = (phase == Phase::Apply).then_some(raw);
                 assert_eq!(failed.phase, phase);
                 assert!(failed.source.is_retryable());

@@ -27,19 +27,27 @@ pub(crate) fn check_present(path: &Path) -> Result<()> {
         Ok(_) => {}
     }
     let gutted = |what: String| Error::Gutted { path: path.to_path_buf(), what };
-    let current = match fs::read(path.join(CURRENT)) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(gutted(format!("it has no {CURRENT}"))),
-        Err(e) => return Err(Error::io(path, "read CURRENT", &e)),
-        Ok(bytes) => bytes,
+    let read_current = || match fs::read(path.join(CURRENT)) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Err(gutted(format!("it has no {CURRENT}"))),
+        Err(e) => Err(Error::io(path, "read CURRENT", &e)),
+        Ok(bytes) => Ok(bytes),
     };
-    let manifest = std::str::from_utf8(&current).ok().and_then(|name| name.strip_suffix('\n'));
-    let Some(manifest) = manifest.filter(|name| name.starts_with("MANIFEST-") && !name.contains('/')) else {
-        return Err(gutted(format!("its {CURRENT} names no manifest")));
-    };
-    match fs::metadata(path.join(manifest)) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Err(gutted(format!("it has no {manifest}"))),
-        Err(e) => Err(Error::io(path, "look at the manifest", &e)),
-        Ok(_) => Ok(()),
+    loop {
+        let current = read_current()?;
+        let manifest = std::str::from_utf8(&current).ok().and_then(|name| name.strip_suffix('\n'));
+        let Some(manifest) = manifest.filter(|name| name.starts_with("MANIFEST-") && !name.contains('/'))
+        else {
+            return Err(gutted(format!("its {CURRENT} names no manifest")));
+        };
+        match fs::metadata(path.join(manifest)) {
+            Ok(_) => return Ok(()),
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                return Err(Error::io(path, "look at the manifest", &e));
+            }
+            // Else somebody has opened the store just now, which makes a new manifest.
+            Err(_) if read_current()? == current => return Err(gutted(format!("it has no {manifest}"))),
+            Err(_) => {}
+        }
     }
 }
 

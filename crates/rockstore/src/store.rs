@@ -112,8 +112,9 @@ impl Store {
         Self::open_as(path.as_ref(), families, options, false)
     }
 
-    /// Opens a store that is there for reading only: as it was when it was opened, its log replayed in memory. Takes no
-    /// lock: where another handle writes, a file can vanish underneath, which shows as [`Error::Io`].
+    /// Opens a store that is there for reading only: as it was when it was opened, its log replayed in memory. Changes
+    /// nothing and takes no lock. Where another handle writes at the same time, a file can vanish in between: that shows
+    /// as [`Error::Io`] or [`Error::Corrupt`], or as the newest rows missing; opening again helps.
     ///
     /// # Errors
     /// As of [`open`](Store::open), but never [`Error::Locked`].

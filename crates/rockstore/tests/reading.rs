@@ -134,6 +134,10 @@ fn closing_waits_for_those_inside_and_turns_the_others_away() {
         while store.reader().is_ok() {
             thread::yield_now();
         }
+        // Not closed yet, so nobody else can have it.
+        let path = dir.path().join("s");
+        let opened = Store::open(&path, FAMILIES, &StoreOptions::default());
+        assert!(matches!(opened, Err(Error::Locked { path: p, .. }) if p == path));
         // Nobody gets in any more, and whoever is inside goes on.
         let mut rows = reader.rows(FamilyId(0), Span::all()).unwrap();
         for key in 0..100u8 {
