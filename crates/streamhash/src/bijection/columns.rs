@@ -99,10 +99,12 @@ impl Grouping {
     /// From the sizes, all the rest.
     #[inline(always)]
     fn classify(&mut self) {
+        // Counted size by size, in lanes.
         let mut buckets = [0; CLASSES];
-        for &size in &self.sizes {
-            buckets[usize::from(size).min(SPLIT)] += 1;
+        for (size, buckets) in (0..SPLIT as u16).zip(&mut buckets) {
+            *buckets = self.sizes.iter().fold(0u16, |n, &other| n + u16::from(other == size)).into();
         }
+        buckets[SPLIT] = BUCKETS - buckets.iter().sum::<usize>();
         let (mut bucket_at, mut key_at) = (0, 0);
         for (size, class) in self.classes.iter_mut().enumerate() {
             *class = Class { bucket_at, buckets: buckets[size], key_at };

@@ -20,7 +20,6 @@ pub use unsorted::{Progress, UnsortedBuilder};
 use crate::{
     Error, Result,
     format::{Header, MAX_KEYS},
-    key::{Entry, Key},
 };
 
 /// What both builders check of each key, and count.
@@ -41,18 +40,18 @@ impl Intake {
         Ok(Intake { header, max_block_keys: header.max_block_keys(), max_payload, added: 0 })
     }
 
-    /// Checks a key and its payload; returns them with their block.
-    #[inline]
-    fn accept(&mut self, key: &[u8], payload: u64) -> Result<(u32, Entry)> {
-        let key = Key::new(key)?;
-        if payload > self.max_payload {
-            return Err(Error::PayloadTooLarge { payload, payload_bytes: self.header.payload_bytes });
+    /// Checks a payload.
+    #[inline(always)]
+    fn check(&self, payload: u64) -> Result<()> {
+        if payload <= self.max_payload {
+            return Ok(());
         }
-        self.added += 1;
-        if self.added > self.header.keys {
-            return Err(self.mismatch());
-        }
-        Ok((key.block(self.header.blocks), Entry { key, payload }))
+        Err(Error::PayloadTooLarge { payload, payload_bytes: self.header.payload_bytes })
+    }
+
+    /// How many keys the next block may have, after those that were counted.
+    fn room(&self) -> usize {
+        self.max_block_keys.min(self.header.keys - self.added) as usize
     }
 
     fn complete(&self) -> Result<()> {

@@ -44,7 +44,8 @@ struct Stream {
 }
 
 impl Stream {
-    const BUFFER_BYTES: usize = 1 << 20;
+    /// Little enough to stay in a near cache until it is written.
+    const BUFFER_BYTES: usize = 256 << 10;
 
     fn end(&self) -> u64 {
         self.at + self.buffer.len() as u64

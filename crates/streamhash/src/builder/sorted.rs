@@ -3,7 +3,10 @@ use std::{path::Path, sync::Arc};
 use icecore_diskio::{Disk, RealDisk};
 
 use super::{Intake, Options, Summary, blocks::Blocks, sink::Sink};
-use crate::{Error, Result};
+use crate::{
+    Error, Result,
+    key::{Entry, Key},
+};
 
 /// Builds an index of keys that come in their bytewise order, block by block. Within a block (the first few bits) their
 /// order does not matter.
@@ -27,8 +30,10 @@ use crate::{Error, Result};
 pub struct SortedBuilder {
     intake: Intake,
     blocks: Blocks,
-    /// Keys of the block that is being collected, those beyond the most it may have included.
-    in_block: u64,
+    /// How many entries the block that is being collected may have before a key needs a closer look.
+    room: usize,
+    /// Keys of that block beyond the most it may have: counted and not kept.
+    beyond: u64,
     failed: Option<Error>,
 }
 
@@ -54,7 +59,7 @@ impl SortedBuilder {
         let intake = Intake::new(key_count, &options)?;
         let sink = Sink::create(disk, path.as_ref(), intake.header, &options)?;
         let blocks = Blocks::new(&intake.header, sink, &options)?;
-        Ok(SortedBuilder { intake, blocks, in_block: 0, failed: None })
+        Ok(SortedBuilder { room: intake.room(), intake, blocks, beyond: 0, failed: None })
     }
 
     /// Adds a key with its payload (0 where the index keeps none).
@@ -74,15 +79,39 @@ impl SortedBuilder {
 
     #[inline]
     fn try_add(&mut self, key: &[u8], payload: u64) -> Result<()> {
-        let (block, entry) = self.intake.accept(key, payload)?;
+        let key = Key::new(key)?;
+        self.intake.check(payload)?;
+        let block = key.block(self.intake.header.blocks);
+        let next = self.blocks.next_block();
+        let entries = self.blocks.entries();
+        if block == next && entries.len() < self.room {
+            entries.push(Entry { key, payload });
+            return Ok(());
+        }
+        self.add_closely(block, Entry { key, payload })
+    }
+
+    /// Adds a key of another block, or one too many for its block or for all.
+    #[inline(never)]
+    fn add_closely(&mut self, block: u32, entry: Entry) -> Result<()> {
+        if self.intake.added + self.in_block() == self.intake.header.keys {
+            self.intake.added += self.in_block() + 1;
+            return Err(self.intake.mismatch());
+        }
         if block != self.blocks.next_block() {
             self.advance(block)?;
         }
-        if self.in_block < self.intake.max_block_keys {
+        if self.blocks.entries().len() < self.room {
             self.blocks.entries().push(entry);
+        } else {
+            self.beyond += 1;
         }
-        self.in_block += 1;
         Ok(())
+    }
+
+    /// Keys of the block that is being collected.
+    fn in_block(&mut self) -> u64 {
+        self.blocks.entries().len() as u64 + self.beyond
     }
 
     /// Hands over all blocks before `block`.
@@ -91,8 +120,12 @@ impl SortedBuilder {
             return Err(Error::Unsorted { block, previous: self.blocks.next_block() });
         }
         while self.blocks.next_block() < block {
-            self.blocks.push(std::mem::take(&mut self.in_block))?;
+            let keys = self.in_block();
+            self.beyond = 0;
+            self.intake.added += keys;
+            self.blocks.push(keys)?;
         }
+        self.room = self.intake.room();
         Ok(())
     }
 
@@ -104,7 +137,11 @@ impl SortedBuilder {
         if let Some(error) = self.failed.take() {
             return Err(error);
         }
-        self.intake.complete()?;
+        let added = self.intake.added + self.in_block();
+        if added != self.intake.header.keys {
+            self.intake.added = added;
+            return Err(self.intake.mismatch());
+        }
         self.advance(self.intake.header.blocks)?;
         self.blocks.finish()
     }

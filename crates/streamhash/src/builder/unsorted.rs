@@ -3,7 +3,10 @@ use std::{ops::ControlFlow, path::Path, sync::Arc};
 use icecore_diskio::{Disk, RealDisk};
 
 use super::{Intake, Options, Summary, blocks::Blocks, partitions::Partitions, sink::Sink};
-use crate::{Error, Result, key::Entry};
+use crate::{
+    Error, Result,
+    key::{Entry, Key},
+};
 
 /// How far [`UnsortedBuilder::finish_with`] has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,13 +90,19 @@ impl UnsortedBuilder {
     }
 
     fn try_add(&mut self, key: &[u8], payload: u64) -> Result<()> {
-        let (block, entry) = self.intake.accept(key, payload)?;
+        let key = Key::new(key)?;
+        self.intake.check(payload)?;
+        self.intake.added += 1;
+        if self.intake.added > self.intake.header.keys {
+            return Err(self.intake.mismatch());
+        }
+        let block = key.block(self.intake.header.blocks);
         let count = &mut self.block_keys[block as usize];
         *count = count.saturating_add(1);
         if u64::from(*count) > self.intake.max_block_keys {
             return Ok(());
         }
-        self.partitions.add(block, &entry)
+        self.partitions.add(block, &Entry { key, payload })
     }
 
     /// Solves all blocks and completes the file: contents, name and directory are durable on return.
