@@ -93,7 +93,8 @@ pub fn group_of_random_shape(data: &[u8]) {
     patiently("accepted items are not executed", || world.is_settled());
     patiently("hooks do not run", || hooks.load(SeqCst) == hook_count);
     patiently("threads are left", || world::threads() == 0);
-    assert!(flushes.iter().all(Flush::is_reached), "a barrier is not reached by the close");
+    // The list of threads may miss one that is about to tell.
+    patiently("a barrier is not reached by the close", || flushes.iter().all(Flush::is_reached));
     world.check(report.as_deref());
     assert!(report.is_none_or(|report| report.hooks.len() == hook_count));
 }

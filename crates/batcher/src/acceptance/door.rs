@@ -72,6 +72,14 @@ impl Door {
         self.wait_while(|state| state.entered.len() < batches);
     }
 
+    /// Sees that no more batches come than these.
+    pub(super) fn stays_at(&self, batches: usize) {
+        let state = self.state.lock().unwrap();
+        let more = |state: &mut State| state.entered.len() <= batches;
+        let (state, _) = self.changed.wait_timeout_while(state, MOMENT, more).unwrap();
+        assert_eq!(state.entered.len(), batches);
+    }
+
     pub(super) fn entered(&self) -> usize {
         self.state.lock().unwrap().entered.len()
     }

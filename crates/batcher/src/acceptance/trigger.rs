@@ -74,6 +74,7 @@ fn empty_group() {
     assert!(items.wait().is_empty());
     batcher.trigger().unwrap();
     batcher.flush_completed().wait().unwrap();
+    door.stays_at(0);
     let report = batcher.close(LIMIT).unwrap();
     assert_eq!((report.batches.iter().sum::<u64>(), door.entered()), (0, 0));
     assert!(batcher.try_submit_many(Vec::new()).is_ok());
