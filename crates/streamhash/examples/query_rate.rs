@@ -54,19 +54,29 @@ fn build(path: &Path, keys: &[Key], algorithm: Algorithm) -> Any {
     Ok(())
 }
 
-/// What one access to the payload costs: overlapping, and one after the other.
+/// What one access to the payload costs: overlapping, and one after the other; and one to a block before it, overlapping.
 struct Floor {
     throughput: f64,
     latency: f64,
+    with_block: f64,
 }
 
-fn floor(bytes: &[u8], places: &[usize]) -> Floor {
+fn floor(bytes: &[u8], metadata_at: usize, places: &[usize]) -> Floor {
     let at = |place: usize| {
         let word = bytes.get(place..).and_then(|tail| tail.first_chunk::<ENTRY_BYTES>());
         u64::from(u32::from_le_bytes(word.copied().unwrap_or_default()))
     };
     let none = black_box(0);
+    let metadata_bytes = bytes.len() - metadata_at - ENTRY_BYTES;
     Floor {
+        with_block: best(places, |places| {
+            places.iter().fold(0, |sum, place| {
+                // Anywhere in the blocks, and nothing to do with where in the payload.
+                let scattered = (*place as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+                let block = ((u128::from(scattered) * metadata_bytes as u128) >> 64) as usize;
+                sum ^ at(*place + (at(metadata_at + block) & none) as usize)
+            })
+        }),
         throughput: best(places, |places| places.iter().fold(0, |sum, place| sum ^ at(*place))),
         latency: best(places, |places| {
             places.iter().fold(0, |last, place| at(*place + (last & none) as usize))
@@ -81,8 +91,10 @@ fn in_memory<S: ReadAt>(index: &Index<S>, members: &[Key], strangers: &[Key]) ->
     for key in members {
         places.push(at + index.rank(key)?.ok_or("a member is not found")? as usize * ENTRY_BYTES);
     }
-    let floor = floor(index.source().as_bytes().ok_or("not in memory")?, &places);
+    let bytes = index.source().as_bytes().ok_or("not in memory")?;
+    let floor = floor(bytes, index.layout().metadata_at as usize, &places);
     print("payload access, floor", floor.throughput, floor.throughput);
+    print("block, then payload access", floor.with_block, floor.throughput);
     for (keys, kind) in [(members, "members"), (strangers, "strangers")] {
         let looped = best(keys, |keys| {
             keys.iter().fold(0, |sum, key| match index.lookup(key) {
@@ -187,6 +199,15 @@ fn main() -> Any {
         in_memory(&Index::from_source(Mmap::open(&path)?)?, &members, &strangers)?;
         println!("{name}, bytes in memory");
         in_memory(&Index::from_source(std::fs::read(&path)?)?, &members, &strangers)?;
+        if algorithm == Algorithm::Bijection {
+            let start = Instant::now();
+            let index = Index::from_source(Mmap::open(&path)?)?.with_checkpoints()?;
+            println!(
+                "{name}, memory map, with_checkpoints (took {:.1} ms)",
+                start.elapsed().as_secs_f64() * 1e3
+            );
+            in_memory(&index, &members, &strangers)?;
+        }
         cold(&path, &members)?;
     }
     Ok(())

@@ -139,10 +139,16 @@ fn read_all<S: ReadAt>(index: &Index<S>, keys: &[[u8; 16]]) -> Vec<Option<Option
     singles
 }
 
-/// What [`read_all`] reads from an index is also what it reads with nothing but portable code.
+/// What [`read_all`] reads from an index is also what it reads with nothing but portable code, and from checkpoints
+/// where there are any.
 fn read_both(file: &[u8], keys: &[[u8; 16]]) -> Vec<Option<Option<Hit>>> {
-    let all = read_all(&Index::from_source(file).unwrap(), keys);
-    assert_eq!(all, read_all(&Index::from_source(file).unwrap().into_portable(), keys));
+    let open = || Index::from_source(file).unwrap();
+    let all = read_all(&open(), keys);
+    assert_eq!(all, read_all(&open().into_portable(), keys));
+    if let Ok(index) = open().with_checkpoints() {
+        assert_eq!(all, read_all(&index, keys));
+        assert_eq!(all, read_all(&index.into_portable(), keys));
+    }
     all
 }
 

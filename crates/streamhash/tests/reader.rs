@@ -51,6 +51,10 @@ fn all_sources_agree() {
         let file = answers(Index::<FileReader>::open(&path).unwrap(), &keys);
         assert!(file == answers(Index::from_source(Mmap::open(&path).unwrap()).unwrap(), &keys));
         assert!(file == answers(Index::from_source(bytes.as_slice()).unwrap(), &keys));
+        let kept = Index::from_source(bytes.as_slice()).unwrap().with_checkpoints().unwrap();
+        assert!(file == answers(kept, &keys));
+        let kept = Index::<FileReader>::open(&path).unwrap().with_checkpoints().unwrap();
+        assert!(file == answers(kept, &keys));
         let boxed: Box<dyn ReadAt> = Box::new(bytes);
         assert!(file == answers(Index::from_source(boxed).unwrap(), &keys));
     }
@@ -62,6 +66,51 @@ fn a_short_key_is_an_error_in_a_batch_too() {
     let mut out = Vec::new();
     let keys = [vec![1; 16], vec![1; 15]];
     assert!(matches!(index.lookup_batch(&keys, &mut out), Err(Error::KeyLength { len_bytes: 15 })));
+    assert_eq!(out.len(), 1);
+}
+
+#[test]
+fn a_stream_answers_every_key_in_its_turn() {
+    let bytes = file(3000, Options::new().fingerprint_bytes(1));
+    let index = Index::from_source(bytes.as_slice()).unwrap();
+    let keys = entries(1, 3000, 2);
+    // Of all lengths around those of the groups it works in; some keys are none.
+    for count in (0..300).chain([1000, 3000]) {
+        for every in [0, 1, 2, 31, 32, 33, 97] {
+            let bad = |i: usize| every > 0 && i.is_multiple_of(every);
+            let asked = keys.iter().enumerate().take(count);
+            let asked = asked.map(|(i, (key, _))| if bad(i) { &key[..i % 16] } else { &key[..] });
+            let mut answered = 0;
+            for (i, hit) in index.lookup_stream(asked).enumerate() {
+                match hit {
+                    Ok(hit) => assert_eq!((hit.unwrap().payload, bad(i)), (keys[i].1, false)),
+                    Err(Error::KeyLength { len_bytes }) => assert_eq!((len_bytes, bad(i)), (i % 16, true)),
+                    Err(error) => panic!("{error}"),
+                }
+                answered += 1;
+            }
+            assert_eq!(answered, count);
+        }
+    }
+}
+
+#[test]
+fn checkpoints_are_kept_of_whole_blocks_only() {
+    let bytes = file(3000, Options::new());
+    let at = bytes.len() - 200;
+    for bit in 0..8 {
+        let mut damaged = bytes.clone();
+        damaged[at] ^= 1 << bit;
+        let index = Index::from_source(damaged.as_slice()).unwrap();
+        assert!(index.verify().is_err_and(|error| error.is_corrupt()));
+        // Damage may look like a block of other keys.
+        if let Err(error) = index.with_checkpoints() {
+            assert!(error.is_corrupt());
+        }
+    }
+    let mut damaged = bytes.clone();
+    damaged[at..at + 100].fill(0xFF);
+    assert!(Index::from_source(damaged).unwrap().with_checkpoints().is_err_and(|error| error.is_corrupt()));
 }
 
 /// Reads everything in a damaged file; true when the damage was noticed.

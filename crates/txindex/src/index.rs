@@ -13,7 +13,7 @@ use icecore_diskio::{FileReader, ReadAt};
 use icecore_ledger::{LedgerRange, LedgerSeq, TxHash};
 use icecore_streamhash::{Hit, Index, Options};
 
-use crate::{Error, Key, Result};
+use crate::{Error, Result};
 
 const PAYLOAD_BYTES: u8 = 3;
 const FINGERPRINT_BYTES: u8 = 1;
@@ -81,6 +81,15 @@ impl<S: ReadAt> WindowIndex<S> {
         }
     }
 
+    /// Makes lookups about twice as quick for a third of a bit of memory a hash, and reads all blocks for it; for an
+    /// index that stays open and is asked often. See [`Index::with_checkpoints`].
+    ///
+    /// # Errors
+    /// [`Error::Index`] where a block is damaged, and [`Error::Disk`].
+    pub fn with_checkpoints(self) -> Result<Self> {
+        Ok(WindowIndex { index: self.index.with_checkpoints()?, ..self })
+    }
+
     /// The ledgers whose transactions it holds.
     pub fn coverage(&self) -> LedgerRange {
         self.coverage
@@ -108,18 +117,17 @@ impl<S: ReadAt> WindowIndex<S> {
     /// faster than one after the other where the index is a memory map.
     ///
     /// # Errors
-    /// Those of [`lookup`](WindowIndex::lookup); `out` then holds what came before.
+    /// The first of those of [`lookup`](WindowIndex::lookup); `out` then holds what came before.
     pub fn lookup_batch(&self, hashes: &[TxHash], out: &mut Vec<Option<LedgerSeq>>) -> Result<()> {
         out.clear();
-        let keys: Vec<Key> = hashes.iter().map(TxHash::key).collect();
-        let mut hits = Vec::new();
-        let looked_up = self.index.lookup_batch(&keys, &mut hits);
-        for hit in hits {
-            out.push(self.candidate(hit)?);
+        out.reserve(hashes.len());
+        for hit in self.index.lookup_stream(hashes.iter().map(|hash| &hash.0)) {
+            out.push(self.candidate(hit?)?);
         }
-        Ok(looked_up?)
+        Ok(())
     }
 
+    #[inline]
     fn candidate(&self, hit: Option<Hit>) -> Result<Option<LedgerSeq>> {
         let ledger = |hit: Hit| self.ledger(hit.payload).ok_or_else(|| self.beyond(hit.rank, hit.payload));
         hit.map(ledger).transpose()

@@ -35,30 +35,68 @@ impl Decoder {
         }
     }
 
-    /// The slot of a key in a block of `keys` keys, at least one; `None` where its bucket is empty.
+    /// The slot of a key; `None` where its bucket is empty.
     #[inline]
-    pub(crate) fn slot(&self, blob: &[u8], keys: u32, key: Key) -> Result<Option<u32>, Damage> {
+    pub(crate) fn slot(&self, asked: &Asked<'_>) -> Result<Option<u32>, Damage> {
         #[cfg(target_arch = "x86_64")]
-        if let Some(slot) = self.avx512.and_then(|avx512| avx512.slot(blob, keys, key, self.seed)) {
+        if let Some(slot) = self.avx512.and_then(|avx512| avx512.slot(asked, self.seed)) {
             return Ok(slot);
         }
-        slot(blob, keys, key, self.seed)
+        slot(asked, self.seed)
     }
 
     /// Begins to load what [`slot`](Decoder::slot) reads after the checkpoint, which it waits for.
     #[inline]
-    pub(crate) fn prefetch(blob: &[u8], keys: u32, key: Key) {
-        let Ok(block) = Block::new(blob, keys) else { return };
-        let Ok(place) = block.seek(bucket_of(key.k0)) else { return };
+    pub(crate) fn prefetch(Asked { blob, keys, kept, key }: &Asked<'_>) {
+        let Ok(block) = Block::new(blob, *keys) else { return };
+        let Ok(place) = block.seek(kept.map(|kept| kept.before(*key)), bucket_of(key.k0)) else { return };
         if block.low_bits > 0 {
             prefetch(block.low, place.bucket / 8);
         }
         // The high bits of 128 buckets are 40 bytes long, their seeds 55.
         let (high, stream) = (place.high_bit / 8, place.stream_bit / 8);
+        let part = if kept.is_some() { BUCKETS_PER_CHECKPOINT / BUCKETS_PER_KEPT } else { 1 };
         prefetch(block.high, high);
-        prefetch(block.high, high + 39);
+        prefetch(block.high, high + 40 / part - 1);
         prefetch(block.stream, stream);
-        prefetch(block.stream, stream + 54);
+        prefetch(block.stream, stream + 55 / part - 1);
+    }
+}
+
+/// A key in a block of `keys` keys, at least one, with what is kept of the block beside its blob.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked<'a> {
+    pub(crate) blob: &'a [u8],
+    pub(crate) keys: u32,
+    pub(crate) kept: Option<&'a Checkpoints>,
+    pub(crate) key: Key,
+}
+
+/// Buckets between two checkpoints that are kept in memory.
+const BUCKETS_PER_KEPT: usize = 32;
+
+/// More checkpoints than a blob has.
+#[derive(Clone, Debug)]
+pub(crate) struct Checkpoints([Checkpoint; BUCKETS / BUCKETS_PER_KEPT]);
+
+/// Where a bucket begins: bits of the high part and of the seed stream.
+#[derive(Clone, Copy, Debug, Default)]
+struct Checkpoint {
+    high_bit: u16,
+    stream_bit: u16,
+}
+
+impl Checkpoints {
+    /// The last one before a key's bucket.
+    #[inline(always)]
+    fn before(&self, key: Key) -> Checkpoint {
+        self.0[bucket_of(key.k0) / BUCKETS_PER_KEPT]
+    }
+
+    /// Begins to load it.
+    #[inline(always)]
+    pub(crate) fn prefetch(&self, key: Key) {
+        prefetch(&self.0, bucket_of(key.k0) / BUCKETS_PER_KEPT);
     }
 }
 
@@ -108,18 +146,23 @@ impl<'a> Block<'a> {
         usize::from(u16::from_le_bytes([self.checkpoints[2 * index], self.checkpoints[2 * index + 1]]))
     }
 
-    /// The checkpoint at or before a bucket.
+    /// The checkpoint at or before a bucket: that which is kept, or else of the blob.
     #[inline]
-    fn seek(&self, bucket: usize) -> Result<Place, Damage> {
-        let index = bucket / BUCKETS_PER_CHECKPOINT;
-        if index == 0 {
-            return Ok(START);
-        }
-        let bucket = index * BUCKETS_PER_CHECKPOINT;
-        let high_bit = self.checkpoint(index - 1);
-        let high = high_bit.checked_sub(bucket).ok_or(Damage("a checkpoint is too small"))?;
-        let total = (high as u32) << self.low_bits | self.low_part(bucket - 1);
-        Ok(Place { bucket, high_bit, stream_bit: self.checkpoint(CHECKPOINTS + index - 1), total })
+    fn seek(&self, kept: Option<Checkpoint>, bucket: usize) -> Result<Place, Damage> {
+        let (bucket, high_bit, stream_bit) = match (kept, bucket / BUCKETS_PER_CHECKPOINT) {
+            (Some(Checkpoint { high_bit, stream_bit }), _) => {
+                (bucket - bucket % BUCKETS_PER_KEPT, high_bit.into(), stream_bit.into())
+            }
+            (None, 0) => return Ok(START),
+            (None, index) => (
+                index * BUCKETS_PER_CHECKPOINT,
+                self.checkpoint(index - 1),
+                self.checkpoint(CHECKPOINTS + index - 1),
+            ),
+        };
+        let high = usize::checked_sub(high_bit, bucket).ok_or(Damage("a checkpoint is too small"))?;
+        let last_low = bucket.checked_sub(1).map_or(0, |last| self.low_part(last));
+        Ok(Place { bucket, high_bit, stream_bit, total: (high as u32) << self.low_bits | last_low })
     }
 
     #[inline(always)]
@@ -281,10 +324,11 @@ impl<'a> Sizes<'a> {
 }
 
 #[inline(never)]
-fn slot(blob: &[u8], keys: u32, key: Key, seed: u64) -> Result<Option<u32>, Damage> {
+fn slot(&Asked { blob, keys, kept, key }: &Asked<'_>, seed: u64) -> Result<Option<u32>, Damage> {
     let block = Block::new(blob, keys)?;
     let bucket = bucket_of(key.k0);
-    let (Place { mut stream_bit, total: start, .. }, size) = block.walk(block.seek(bucket)?, bucket)?;
+    let from = block.seek(kept.map(|kept| kept.before(key)), bucket)?;
+    let (Place { mut stream_bit, total: start, .. }, size) = block.walk(from, bucket)?;
     let (a, b, bit) = (key.k0 ^ seed, key.k1 ^ seed, &mut stream_bit);
     let place = match size {
         0 => return Ok(None),
@@ -307,8 +351,14 @@ fn slot(blob: &[u8], keys: u32, key: Key, seed: u64) -> Result<Option<u32>, Dama
 
 /// Decodes every bucket; the totals, the checkpoints, the seeds and the list must agree.
 pub(crate) fn check(blob: &[u8], keys: u32) -> Result<(), Damage> {
+    checkpoints(blob, keys).map(|_| ())
+}
+
+/// [`check`] that tells the checkpoints to keep.
+pub(crate) fn checkpoints(blob: &[u8], keys: u32) -> Result<Checkpoints, Damage> {
+    let mut kept = Checkpoints([Checkpoint::default(); BUCKETS / BUCKETS_PER_KEPT]);
     if keys == 0 {
-        return if blob == EMPTY { Ok(()) } else { Err(Damage("a block without keys is not empty")) };
+        return if blob == EMPTY { Ok(kept) } else { Err(Damage("a block without keys is not empty")) };
     }
     let block = Block::new(blob, keys)?;
     let (listed, listed_at) = block.listed().ok_or(Damage("a block's list of long seeds is missing"))?;
@@ -317,8 +367,13 @@ pub(crate) fn check(blob: &[u8], keys: u32) -> Result<(), Damage> {
     while sizes.bucket < BUCKETS {
         let bucket = sizes.bucket;
         let here = Place { bucket, high_bit: sizes.bit, stream_bit, total: sizes.total };
-        if bucket.is_multiple_of(BUCKETS_PER_CHECKPOINT) && block.seek(bucket)? != here {
+        if bucket.is_multiple_of(BUCKETS_PER_CHECKPOINT) && block.seek(None, bucket)? != here {
             return Err(Damage("a checkpoint disagrees with the buckets before it"));
+        }
+        if bucket.is_multiple_of(BUCKETS_PER_KEPT) {
+            // What does not fit is not of a block that passes: it has fewer than 2^16 bits of either.
+            let (high_bit, stream_bit) = (here.high_bit as u16, here.stream_bit as u16);
+            kept.0[bucket / BUCKETS_PER_KEPT] = Checkpoint { high_bit, stream_bit };
         }
         let size = sizes.next()?;
         let halves = match size {
@@ -343,7 +398,7 @@ pub(crate) fn check(blob: &[u8], keys: u32) -> Result<(), Damage> {
     if listed.next().is_some() || stream_bit.div_ceil(8) != listed_at {
         return Err(Damage("a block's seeds end in the wrong place"));
     }
-    Ok(())
+    Ok(kept)
 }
 
 #[cfg(test)]
@@ -356,7 +411,8 @@ mod tests {
     fn compare(
         keys: usize,
         rng: &mut SplitMix64,
-        blob: &[u8],
+        (blob, damaged): (&[u8], bool),
+        kept: &Checkpoints,
         asked: impl Iterator<Item = Key>,
     ) -> (usize, usize) {
         let (keys, seed) = (keys as u32, 7);
@@ -364,12 +420,19 @@ mod tests {
         let strangers: Vec<Key> = (0..500).map(|_| Key { k0: rng.next_u64(), k1: rng.next_u64() }).collect();
         let (mut all, mut left) = (0, 0);
         for key in asked.chain(strangers) {
-            assert_eq!(quick.slot(blob, keys, key), portable.slot(blob, keys, key));
-            all += 1;
-            #[cfg(target_arch = "x86_64")]
-            if let Some(avx512) = quick.avx512 {
-                left += usize::from(avx512.slot(blob, keys, key, seed).is_none());
-            }
+            // The kept checkpoints are those of the whole blob, even where this one is damaged.
+            let [plain, with_kept] = [None, Some(kept)].map(|kept| {
+                let asked = Asked { blob, keys, kept, key };
+                let slot = portable.slot(&asked);
+                assert_eq!(quick.slot(&asked), slot);
+                #[cfg(target_arch = "x86_64")]
+                if let Some(avx512) = quick.avx512 {
+                    left += usize::from(avx512.slot(&asked, seed).is_none());
+                }
+                slot
+            });
+            assert!(damaged || plain == with_kept);
+            all += 2;
         }
         (all, left)
     }
@@ -379,7 +442,7 @@ mod tests {
     fn the_quick_way_is_the_plain_one() {
         let mut rng = SplitMix64::new(1);
         let (mut all, mut left) = (0, 0);
-        for round in 0..60 {
+        for round in 0..30 {
             let keys =
                 if round % 3 == 0 { rng.below(3500) as usize + 1 } else { 2900 + rng.below(300) as usize };
             // Some blocks have buckets of dozens of keys.
@@ -394,7 +457,9 @@ mod tests {
             if Solver::new(7, Path::best()).solve(&entries, &mut blob).is_err() {
                 continue;
             }
-            let counts = compare(keys, &mut rng, &blob, entries.iter().map(|entry| entry.key));
+            let kept = checkpoints(&blob, keys as u32).unwrap();
+            let counts =
+                compare(keys, &mut rng, (&blob, false), &kept, entries.iter().map(|entry| entry.key));
             if keys > 2900 {
                 (all, left) = (all + counts.0, left + counts.1);
             }
@@ -406,7 +471,7 @@ mod tests {
                 }
                 let cut = rng.below(2) as usize * rng.below(500) as usize;
                 damaged.truncate(damaged.len().saturating_sub(cut));
-                compare(keys, &mut rng, &damaged, entries.iter().map(|entry| entry.key));
+                compare(keys, &mut rng, (&damaged, true), &kept, entries.iter().map(|entry| entry.key));
             }
         }
         assert!(all > 50_000 && left * 20 < all, "{left} of {all} are unusual");

@@ -24,7 +24,7 @@ mod lanes;
 mod search;
 mod solve;
 
-pub(crate) use decode::{Decoder, check};
+pub(crate) use decode::{Asked, Checkpoints, Decoder, check, checkpoints};
 pub(crate) use solve::Solver;
 
 use crate::{format::MAX_BLOB_BYTES, key::fast_range};

@@ -40,10 +40,10 @@ fn bucket_of(k1: u64) -> usize {
     fast_range(skewed, BUCKETS as u32) as usize
 }
 
-/// How many slots a block of `keys` (less than 2^24) keys has: `ceil(keys / 0.99)`, rounded as f64 rounds it.
+/// How many slots a block of `keys` keys has: `ceil(keys / 0.99)`, rounded as f64 rounds it.
 #[inline]
 fn slots_of(keys: u32) -> u32 {
-    (keys * 100 + 98) / 99
+    keys + keys.div_ceil(99)
 }
 
 #[inline]

@@ -51,7 +51,7 @@ impl<S: ReadAt> Index<S> {
     ///
     /// # Errors
     /// [`Error::KeyLength`], [`Error::Corrupt`], and those of the disk.
-    #[inline]
+    #[inline(always)]
     pub fn lookup(&self, key: &[u8]) -> Result<Option<Hit>> {
         self.lookup_key(self.source.as_bytes(), Key::new(key)?)
     }
@@ -96,10 +96,16 @@ impl<S: ReadAt> Index<S> {
         self.entry(self.source.as_bytes(), rank)
     }
 
+    /// The number of a key's block.
+    #[inline(always)]
+    pub(super) fn number_of(&self, key: Key) -> usize {
+        key.block(self.blocks.len() as u32) as usize
+    }
+
     #[inline(always)]
     pub(super) fn block_of(&self, key: Key) -> Block {
         // As many as the header says; the block of a key is one of them.
-        self.blocks[key.block(self.blocks.len() as u32) as usize]
+        self.blocks[self.number_of(key)]
     }
 
     #[inline(always)]
@@ -144,20 +150,36 @@ impl<S: ReadAt> Index<S> {
     pub(super) fn rank_in(&self, memory: Option<&[u8]>, block: Block, key: Key) -> Result<Option<u64>> {
         match &self.decoder {
             Decoder::Bijection(decoder) => self.bijection_rank(decoder, memory, block, key),
-            Decoder::PtrHash(decoder) => {
-                let [pilot] = self.fetch(memory, block.blob_at() + ptrhash::Decoder::pilot_at(key))?;
-                let slot = decoder.slot(pilot, block.keys(), key);
-                if slot < block.keys() {
-                    Ok(Some(block.keys_before() + u64::from(slot)))
-                } else {
-                    self.remapped_rank(memory, block, slot)
-                }
-            }
+            Decoder::PtrHash(decoder) => self.ptrhash_rank(
+                decoder,
+                memory,
+                block,
+                key,
+                block.blob_at() + ptrhash::Decoder::pilot_at(key),
+            ),
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn ptrhash_rank(
+        &self,
+        decoder: &ptrhash::Decoder,
+        memory: Option<&[u8]>,
+        block: Block,
+        key: Key,
+        pilot_at: u64,
+    ) -> Result<Option<u64>> {
+        let [pilot] = self.fetch(memory, pilot_at)?;
+        let slot = decoder.slot(pilot, block.keys(), key);
+        if slot < block.keys() {
+            Ok(Some(block.keys_before() + u64::from(slot)))
+        } else {
+            self.remapped_rank(memory, block, slot)
         }
     }
 
     #[inline(never)]
-    fn bijection_rank(
+    pub(super) fn bijection_rank(
         &self,
         decoder: &bijection::Decoder,
         memory: Option<&[u8]>,
@@ -167,9 +189,15 @@ impl<S: ReadAt> Index<S> {
         if block.keys() == 0 {
             return Ok(None);
         }
-        let slot = decoder.slot(&self.blob(memory, block)?, block.keys(), key);
+        let slot = decoder.slot(&self.asked(&self.blob(memory, block)?, block, key));
         let slot = slot.map_err(|Damage(what)| self.corrupt(block.blob_at(), what))?;
         Ok(slot.map(|slot| block.keys_before() + u64::from(slot)))
+    }
+
+    #[inline(always)]
+    pub(super) fn asked<'a>(&'a self, blob: &'a [u8], block: Block, key: Key) -> bijection::Asked<'a> {
+        let kept = self.checkpoints.get(self.number_of(key));
+        bijection::Asked { blob, keys: block.keys(), kept, key }
     }
 
     /// The rank of a key whose slot is beyond the keys of its block.

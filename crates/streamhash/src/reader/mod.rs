@@ -12,6 +12,7 @@ use icecore_diskio::{FileReader, ReadAt};
 use crate::{
     Error, Result,
     algorithm::{Damage, Decoder},
+    bijection,
     format::{
         FOOTER_BYTES, Footer, HEADER_BYTES, Header, Layout, MAX_BLOB_BYTES, MAX_KEYS, TABLE_ENTRY_BYTES,
         TableEntry,
@@ -48,6 +49,8 @@ pub struct Index<S = FileReader> {
     footer: Footer,
     user_metadata: Vec<u8>,
     blocks: Box<[Block]>,
+    /// Of every block, or of none.
+    checkpoints: Box<[bijection::Checkpoints]>,
     decoder: Decoder,
     entries: lookup::EntryShape,
 }
@@ -130,6 +133,7 @@ impl<S: ReadAt> Index<S> {
             layout,
             user_metadata,
             blocks: Box::default(),
+            checkpoints: Box::default(),
         };
         index.blocks = index.check_table(&table, len)?;
         Ok(index)
@@ -165,7 +169,7 @@ impl<S: ReadAt> Index<S> {
             checked.map_err(|Damage(what)| self.corrupt(at, what))?;
             blocks.push(Block {
                 keys: keys << 40 | keys_before,
-                blob: blob_bytes << 48 | self.layout.metadata_at + blob_at,
+                blob: (self.layout.metadata_at + blob_at) | blob_bytes << 48,
             });
         }
         let last = last.unwrap_or_default();
@@ -183,6 +187,24 @@ impl<S: ReadAt> Index<S> {
     #[cfg(any(test, feature = "fuzz"))]
     pub(crate) fn into_portable(self) -> Self {
         Index { decoder: self.decoder.into_portable(), ..self }
+    }
+
+    /// Makes lookups in a Bijection index about twice as quick, for 128 bytes of memory per block of about three
+    /// thousand keys (a third of a bit a key): reads all blocks, checks them, and keeps more places to start from than
+    /// the file has. Other indexes stay as they are.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`], and those of the disk.
+    pub fn with_checkpoints(mut self) -> Result<Self> {
+        if let Decoder::Bijection(_) = self.decoder {
+            let checkpoints = self.blocks.iter().map(|&block| {
+                let blob = self.blob(self.source.as_bytes(), block)?;
+                let checkpoints = bijection::checkpoints(&blob, block.keys());
+                checkpoints.map_err(|Damage(what)| self.corrupt(block.blob_at(), what))
+            });
+            self.checkpoints = checkpoints.collect::<Result<_>>()?;
+        }
+        Ok(self)
     }
 
     /// How many keys the index holds.

@@ -26,8 +26,18 @@ impl<S: ReadAt> Index<S> {
     pub fn lookup_batch(&self, keys: &[impl AsRef<[u8]>], out: &mut Vec<Option<Hit>>) -> Result<()> {
         out.clear();
         out.reserve(keys.len());
-        for hit in self.lookup_stream(keys) {
-            out.push(hit?);
+        let mut lookups = self.lookup_stream(keys);
+        let Some(bytes) = lookups.memory else {
+            return lookups.try_for_each(|hit| hit.map(|hit| out.push(hit)));
+        };
+        while lookups.advance(bytes) {
+            let group = &lookups.groups[lookups.oldest];
+            for pending in group.pending.iter().take(group.len) {
+                out.push(self.answer(bytes, pending)?);
+            }
+            if let Some(len_bytes) = group.misfit_bytes {
+                return Err(Error::KeyLength { len_bytes });
+            }
         }
         Ok(())
     }
@@ -64,9 +74,15 @@ impl<S: ReadAt> Index<S> {
         }
     }
 
-    /// The first step: takes keys, and looks up their blocks.
+    /// The first step: takes keys, and looks up where their blocks are read first.
     #[inline(always)]
-    fn take(&self, bytes: &[u8], keys: &mut impl Iterator<Item: AsRef<[u8]>>, group: &mut Group) {
+    fn take(
+        &self,
+        bytes: &[u8],
+        keys: &mut impl Iterator<Item: AsRef<[u8]>>,
+        group: &mut Group,
+        first_read: impl Fn(Block, Key) -> u64,
+    ) {
         (group.len, group.misfit_bytes) = (0, None);
         for pending in &mut group.pending {
             let Some(key) = keys.next() else { return };
@@ -76,52 +92,53 @@ impl<S: ReadAt> Index<S> {
                 return;
             };
             let block = self.block_of(words);
-            let first = match &self.decoder {
-                Decoder::Bijection(_) => 0,
-                Decoder::PtrHash(_) => ptrhash::Decoder::pilot_at(words),
-            };
-            prefetch(bytes, (block.blob_at() + first) as usize);
-            *pending = Pending { key: words, block, rank: Rank::NONE };
+            let place = first_read(block, words);
+            prefetch(bytes, place as usize);
+            *pending = Pending { key: words, block, place };
             group.len += 1;
         }
     }
 
-    /// The second step: Bijection's checkpoints say where to go on in the blob.
+    /// The second step, of Bijection: its checkpoints say where to go on in the blob.
     #[inline(always)]
     fn seek(&self, bytes: &[u8], group: &Group) {
-        if let Decoder::Bijection(_) = self.decoder {
-            for Pending { key, block, .. } in group.pending.iter().take(group.len) {
-                let at = block.blob_at() as usize;
-                let blob = bytes.get(at..at + block.blob_bytes()).unwrap_or_default();
-                bijection::Decoder::prefetch(blob, block.keys(), *key);
-            }
+        for Pending { key, block, .. } in group.pending.iter().take(group.len) {
+            let at = block.blob_at() as usize;
+            let blob = bytes.get(at..at + block.blob_bytes()).unwrap_or_default();
+            bijection::Decoder::prefetch(&self.asked(blob, *block, *key));
         }
     }
 
-    /// The third step.
+    /// The third step: ranks, and where the entries are.
     #[inline(always)]
-    fn rank_all(&self, bytes: &[u8], group: &mut Group) {
-        for Pending { key, block, rank } in group.pending.iter_mut().take(group.len) {
-            *rank = match self.rank_in(Some(bytes), *block, *key) {
+    fn rank_all(&self, bytes: &[u8], group: &mut Group, rank: impl Fn(&Pending) -> Result<Option<u64>>) {
+        for pending in group.pending.iter_mut().take(group.len) {
+            pending.place = match rank(pending) {
                 Ok(Some(rank)) => {
                     prefetch(bytes, self.entry_at(rank) as usize);
-                    Rank(rank)
+                    rank
                 }
-                Ok(None) => Rank::NONE,
-                Err(_) => Rank::FAILED,
+                Ok(None) => NONE,
+                Err(_) => FAILED,
             };
         }
     }
 
     /// The last step.
     #[inline(always)]
-    fn answer(&self, bytes: &[u8], Pending { key, rank, .. }: &Pending) -> Result<Option<Hit>> {
-        match *rank {
-            Rank::NONE => Ok(None),
+    fn answer(&self, bytes: &[u8], Pending { key, place, .. }: &Pending) -> Result<Option<Hit>> {
+        match *place {
+            NONE => Ok(None),
             // Asked again, it says why.
-            Rank::FAILED => self.lookup_key(Some(bytes), *key),
-            Rank(rank) => self.hit(Some(bytes), *key, rank),
+            FAILED => self.lookup_again(bytes, *key),
+            rank => self.hit(Some(bytes), *key, rank),
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn lookup_again(&self, bytes: &[u8], key: Key) -> Result<Option<Hit>> {
+        self.lookup_key(Some(bytes), key)
     }
 }
 
@@ -149,7 +166,7 @@ struct Group {
 
 impl Group {
     const EMPTY: Group = Group {
-        pending: [Pending { key: Key { k0: 0, k1: 0 }, block: Block { keys: 0, blob: 0 }, rank: Rank::NONE };
+        pending: [Pending { key: Key { k0: 0, k1: 0 }, block: Block { keys: 0, blob: 0 }, place: NONE };
             GROUP],
         len: 0,
         misfit_bytes: None,
@@ -160,17 +177,12 @@ impl Group {
 struct Pending {
     key: Key,
     block: Block,
-    rank: Rank,
+    /// Where in the file its block is read first; after the third step its rank, or one of two values that none has.
+    place: u64,
 }
 
-/// A rank, or one of two values that none has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Rank(u64);
-
-impl Rank {
-    const NONE: Rank = Rank(u64::MAX);
-    const FAILED: Rank = Rank(u64::MAX - 1);
-}
+const NONE: u64 = u64::MAX;
+const FAILED: u64 = u64::MAX - 1;
 
 impl<'a, S: ReadAt, K: Iterator<Item: AsRef<[u8]>>> Lookups<'a, S, K> {
     /// Every group takes its next step, and the oldest makes room for a new one; false where that leaves nothing.
@@ -180,9 +192,29 @@ impl<'a, S: ReadAt, K: Iterator<Item: AsRef<[u8]>>> Lookups<'a, S, K> {
         // At the beginning, empty groups are answered at once.
         for _ in 0..STEPS {
             let newest = self.oldest;
-            index.take(bytes, &mut self.keys, &mut groups[newest]);
-            index.seek(bytes, &groups[(newest + STEPS - 1) % STEPS]);
-            index.rank_all(bytes, &mut groups[(newest + STEPS - 2) % STEPS]);
+            let ranked = (newest + STEPS - 2) % STEPS;
+            match &index.decoder {
+                Decoder::Bijection(decoder) => {
+                    index.take(bytes, &mut self.keys, &mut groups[newest], |block, key| {
+                        if let Some(kept) = index.checkpoints.get(index.number_of(key)) {
+                            kept.prefetch(key);
+                        }
+                        block.blob_at()
+                    });
+                    index.seek(bytes, &groups[(newest + STEPS - 1) % STEPS]);
+                    index.rank_all(bytes, &mut groups[ranked], |Pending { key, block, .. }| {
+                        index.bijection_rank(decoder, Some(bytes), *block, *key)
+                    });
+                }
+                Decoder::PtrHash(decoder) => {
+                    index.take(bytes, &mut self.keys, &mut groups[newest], |block, key| {
+                        block.blob_at() + ptrhash::Decoder::pilot_at(key)
+                    });
+                    index.rank_all(bytes, &mut groups[ranked], |Pending { key, block, place }| {
+                        index.ptrhash_rank(decoder, Some(bytes), *block, *key, *place)
+                    });
+                }
+            }
             self.oldest = (newest + 1) % STEPS;
             let oldest = &groups[self.oldest];
             if oldest.len > 0 || oldest.misfit_bytes.is_some() {

@@ -16,12 +16,12 @@
 
 use std::arch::x86_64::*;
 
+use super::{Asked, BUCKETS_PER_KEPT, Checkpoint};
 use crate::{
     bijection::{
         BUCKETS, BUCKETS_PER_CHECKPOINT, CHECKPOINT_BYTES, CHECKPOINTS, MARKER_ONES, MAX_CODED, RICE_BITS,
         SPLIT, TOO_MANY_KEYS, bits::peek, bucket_of, mix, rice_bits,
     },
-    key::Key,
     prefetch::prefetch,
 };
 
@@ -44,9 +44,9 @@ impl Avx512 {
 
     /// As [`super::slot`], or `None`.
     #[inline]
-    pub(super) fn slot(self, blob: &[u8], keys: u32, key: Key, seed: u64) -> Option<Option<u32>> {
+    pub(super) fn slot(self, asked: &Asked<'_>, seed: u64) -> Option<Option<u32>> {
         // SAFETY: there is no `self` where a feature is missing.
-        unsafe { slot(blob, keys, key, seed) }
+        unsafe { slot(asked, seed) }
     }
 }
 
@@ -122,8 +122,8 @@ fn select(word: u64, rank: usize) -> usize {
 /// A blob of which the running totals have one low bit.
 struct Blob<'a> {
     bytes: &'a [u8],
-    /// Checkpoints and low bits.
-    head: &'a [u8; HIGH_AT],
+    /// Checkpoints and low bits, and as much more as is loaded with the last of them.
+    head: &'a [u8; HIGH_AT + 16],
     /// Bits in the high part.
     high_bits: usize,
     /// Where the seed stream begins, in bits.
@@ -143,20 +143,9 @@ impl<'a> Blob<'a> {
         }
         let high_bits = BUCKETS + keys as usize / 2;
         let stream_at = (HIGH_AT + high_bits.div_ceil(8)) * 8;
+        // The list of long seeds has two bytes at least.
+        bytes.get(stream_at / 8..)?.first_chunk::<2>()?;
         Some(Blob { bytes, head: bytes.first_chunk()?, high_bits, stream_at })
-    }
-
-    /// Eight bytes of the blob.
-    #[inline(always)]
-    fn word(&self, at: usize) -> Option<u64> {
-        let bytes = self.bytes.get(at..).and_then(|tail| tail.first_chunk())?;
-        Some(u64::from_le_bytes(*bytes))
-    }
-
-    /// At least 57 bits of the blob.
-    #[inline(always)]
-    fn bits(&self, bit: usize) -> Option<u64> {
-        Some(self.word(bit / 8)? >> (bit % 8))
     }
 
     /// A checkpoint before a stretch: 0 before the first.
@@ -166,72 +155,125 @@ impl<'a> Blob<'a> {
         let value = u16::from_le_bytes([self.head[at], self.head[at + 1]]);
         if stretch == 0 { 0 } else { value.into() }
     }
-
-    /// A seed for `size` keys, and where it ends; `None` also for one of the list.
-    #[inline(always)]
-    fn seed(&self, bit: usize, size: usize) -> Option<(u32, usize)> {
-        let word = self.bits(bit)?;
-        let (quotient, k) = (word.trailing_ones(), rice_bits(size));
-        if quotient >= MARKER_ONES {
-            return None;
-        }
-        let seed = quotient << k | (word >> (quotient + 1)) as u32 & ((1 << k) - 1);
-        Some((seed, bit + (quotient + 1 + k) as usize))
-    }
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512vbmi2,bmi1,bmi2,lzcnt,popcnt")]
-fn slot(bytes: &[u8], keys: u32, key: Key, seed: u64) -> Option<Option<u32>> {
-    let blob = Blob::new(bytes, keys)?;
-    let bucket = bucket_of(key.k0);
+fn slot(asked: &Asked<'_>, seed: u64) -> Option<Option<u32>> {
+    let mut codes = Codes::NONE;
+    let place = begin(asked, &mut codes)?;
+    let bit = codes.skip(asked.blob, place.bit)?;
+    finish(asked, seed, Place { bit, ..place })
+}
+
+/// Where a bucket's slots begin, and its seed.
+#[derive(Clone, Copy)]
+struct Place {
+    start: u32,
+    size: u32,
+    /// From the blob's beginning; before [`Codes::skip`], that of the checkpoint.
+    bit: usize,
+}
+
+/// Lists the codes between the checkpoint and the key's bucket.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512vbmi2,bmi1,bmi2,lzcnt,popcnt")]
+fn begin(asked: &Asked<'_>, codes: &mut Codes) -> Option<Place> {
+    let blob = Blob::new(asked.blob, asked.keys)?;
+    let bucket = bucket_of(asked.key.k0);
     let stretch = bucket / BUCKETS_PER_CHECKPOINT;
-    let mut codes = Codes { bits: [0; LIST_BYTES], len: 0 };
-    let bit = blob.stream_at + blob.checkpoint(2 * CHECKPOINTS, stretch);
+    let (first, high_bit, stream_bit) = match asked.kept {
+        Some(kept) => {
+            let Checkpoint { high_bit, stream_bit } = kept.before(asked.key);
+            (bucket - bucket % BUCKETS_PER_KEPT, high_bit.into(), stream_bit.into())
+        }
+        None => (
+            stretch * BUCKETS_PER_CHECKPOINT,
+            blob.checkpoint(0, stretch),
+            blob.checkpoint(2 * CHECKPOINTS, stretch),
+        ),
+    };
+    let bit = blob.stream_at + stream_bit;
     // Wanted last, but a wrong guess on the way would keep the processor from asking for it.
-    prefetch(bytes, bit / 8);
-    prefetch(bytes, bit / 8 + 54);
-    let (start, size) = sizes(&blob, stretch, bucket, &mut codes)?;
-    let bit = codes.skip(&blob, bit)?;
-    let (a, b) = (key.k0 ^ seed, key.k1 ^ seed);
-    let place = match size {
+    prefetch(asked.blob, bit / 8);
+    prefetch(asked.blob, bit / 8 + 54);
+    let (start, size) = sizes(&blob, first, high_bit, bucket, codes)?;
+    Some(Place { start, size, bit })
+}
+
+/// Decodes the bucket's seed.
+#[inline]
+#[target_feature(enable = "bmi1,bmi2")]
+fn finish(asked: &Asked<'_>, seed: u64, Place { start, size, bit }: Place) -> Option<Option<u32>> {
+    let (a, b) = (asked.key.k0 ^ seed, asked.key.k1 ^ seed);
+    let place = match size as usize {
         0 => return Some(None),
         // The place of a single key is 0, whatever its seed.
-        1..SPLIT => mix(a, b, blob.seed(bit, size)?.0, size as u32),
+        1..SPLIT => mix(a, b, coded_seed(asked.blob, bit, size)?.0, size),
         _ => {
             let half = size / 2;
-            let (first, bit) = blob.seed(bit, half)?;
-            match mix(a, b, first, size as u32) {
-                place if place < half as u32 => place,
-                _ => half as u32 + mix(a, b, blob.seed(bit, size - half)?.0, (size - half) as u32),
+            let (first, bit) = coded_seed(asked.blob, bit, half)?;
+            match mix(a, b, first, size) {
+                place if place < half => place,
+                _ => half + mix(a, b, coded_seed(asked.blob, bit, size - half)?.0, size - half),
             }
         }
     };
     let slot = start.saturating_add(place);
-    Some((slot < keys).then_some(slot))
+    Some((slot < asked.keys).then_some(slot))
 }
 
-/// Lists the codes of the buckets of a stretch before `bucket`; returns the keys before it, and its size.
+/// Eight bytes of a blob.
+#[inline(always)]
+fn word(blob: &[u8], at: usize) -> Option<u64> {
+    let bytes = blob.get(at..).and_then(|tail| tail.first_chunk())?;
+    Some(u64::from_le_bytes(*bytes))
+}
+
+/// At least 57 bits of a blob.
+#[inline(always)]
+fn bits(blob: &[u8], bit: usize) -> Option<u64> {
+    Some(word(blob, bit / 8)? >> (bit % 8))
+}
+
+/// A seed for `size` keys, and where it ends; `None` also for one of the list.
+#[inline(always)]
+fn coded_seed(blob: &[u8], bit: usize, size: u32) -> Option<(u32, usize)> {
+    let word = bits(blob, bit)?;
+    let (quotient, k) = (word.trailing_ones(), rice_bits(size as usize));
+    if quotient >= MARKER_ONES {
+        return None;
+    }
+    let seed = quotient << k | (word >> (quotient + 1)) as u32 & ((1 << k) - 1);
+    Some((seed, bit + (quotient + 1 + k) as usize))
+}
+
+/// Lists the codes of the buckets from `first` to before `bucket`; returns the keys before it, and its size.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512vbmi2,bmi1,bmi2,lzcnt,popcnt")]
-fn sizes(blob: &Blob<'_>, stretch: usize, bucket: usize, codes: &mut Codes) -> Option<(u32, usize)> {
+fn sizes(
+    blob: &Blob<'_>,
+    first: usize,
+    first_bit: usize,
+    bucket: usize,
+    codes: &mut Codes,
+) -> Option<(u32, u32)> {
     let one = _mm512_set1_epi8(1);
-    let first_bit = blob.checkpoint(0, stretch);
-    if first_bit < stretch * BUCKETS_PER_CHECKPOINT {
+    if first_bit < first {
         return None;
     }
     // The low bits of the buckets from the next on, and that of the one before them.
-    let low_at = CHECKPOINT_BYTES + stretch * (BUCKETS_PER_CHECKPOINT / 8);
+    let low_at = CHECKPOINT_BYTES + first / 8;
     let low = u128::from_le_bytes(*blob.head[low_at..].first_chunk()?);
     let (mut low, mut low_after) = (low as u64, (low >> 64) as u64);
-    let mut low_before = u64::from(blob.head[low_at - 1] >> 7) & u64::from(stretch > 0);
-    let mut skip = bucket % BUCKETS_PER_CHECKPOINT;
+    let mut low_before = u64::from(blob.head[low_at - 1] >> 7) & u64::from(first > 0);
+    let mut skip = bucket - first;
     let mut word_at = HIGH_AT + first_bit / 8;
     let mut mask = u64::MAX << (first_bit % 8);
     // Where the bucket before has its one, from the word's beginning.
     let mut before = (first_bit % 8) as i64 - 1;
     let mut large = 0;
     loop {
-        let word = blob.word(word_at)? & mask;
+        let word = word(blob.bytes, word_at)? & mask;
         let ones = word.count_ones() as usize;
         if !(1..=LANES).contains(&ones) {
             return None;
@@ -258,7 +300,7 @@ fn sizes(blob: &Blob<'_>, stretch: usize, bucket: usize, codes: &mut Codes) -> O
             let zeros_before = word_bit as i64 + before - (bucket as i64 - 1);
             let total = (zeros_before as u32) << 1 | ((low << 1 | low_before) >> skip & 1) as u32;
             let next_total = ((this - bucket) as u32) << 1 | (low >> skip & 1) as u32;
-            let size = next_total.checked_sub(total)? as usize;
+            let size = next_total.checked_sub(total)?;
             return (this < blob.high_bits).then_some((total, size));
         }
         skip -= ones;
@@ -278,6 +320,8 @@ struct Codes {
 }
 
 impl Codes {
+    const NONE: Codes = Codes { bits: [0; LIST_BYTES], len: 0 };
+
     /// Adds the codes of `count` buckets, at most 32, of sizes below 32.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512vbmi2,bmi2,popcnt")]
@@ -295,46 +339,80 @@ impl Codes {
         self.len += coded.count_ones() as usize;
     }
 
+    fn whole_groups(&self) -> usize {
+        self.len / GROUP
+    }
+
     /// Moves past the codes, which begin at `bit`.
     #[inline]
     #[target_feature(enable = "bmi1,bmi2,lzcnt")]
-    fn skip(&self, blob: &Blob<'_>, mut bit: usize) -> Option<usize> {
-        let (groups, _) = self.bits.as_chunks::<GROUP>();
-        let (whole, rest) = groups.split_at_checked(self.len / GROUP)?;
-        for (i, group) in whole.iter().enumerate() {
-            // Turned over, so that the ones of a quotient are trailing zeros, and with a one at the end.
-            let mut word = !blob.bits(bit)? | 1 << 63;
-            let mut all_ones = 0;
-            for code in group {
-                let ones = word.trailing_zeros();
-                all_ones |= ones;
-                word = word.wrapping_shr((*code).into()).wrapping_shr(ones);
+    fn skip(&self, blob: &[u8], mut bit: usize) -> Option<usize> {
+        for group in 0..self.whole_groups() {
+            match self.skip_group(group, blob, bit) {
+                Some(next) => bit = next,
+                None => return self.skip_slowly(group, blob, bit),
             }
-            let Some(gone) = gone(word, all_ones) else { return Some(self.skip_slowly(i, blob, bit)) };
-            bit += gone;
         }
-        // Zeros follow the last code.
-        let mut word = !blob.bits(bit)? | 1 << 63;
-        let mut all_ones = 0;
-        for code in rest.first()? {
-            let ones = if *code == 0 { 0 } else { word.trailing_zeros() };
-            all_ones |= ones;
-            word = word.wrapping_shr((*code).into()).wrapping_shr(ones);
-        }
-        let Some(gone) = gone(word, all_ones) else { return Some(self.skip_slowly(whole.len(), blob, bit)) };
-        Some(bit + gone)
+        self.skip_last(blob, bit)
     }
 
-    /// Moves past the codes from a group on, any of which may be a marker.
+    /// Moves past a whole group of codes, which begins at `bit`, if none is long.
+    #[inline]
+    #[target_feature(enable = "bmi1,bmi2,lzcnt")]
+    fn skip_group(&self, group: usize, blob: &[u8], bit: usize) -> Option<usize> {
+        let (words, all_ones) = shift_out(turned(blob, bit)?, self.group(group)?);
+        Some(bit + gone(words[GROUP - 1], all_ones)?)
+    }
+
+    /// Moves past the codes after the whole groups.
+    #[inline]
+    #[target_feature(enable = "bmi1,bmi2,lzcnt")]
+    fn skip_last(&self, blob: &[u8], bit: usize) -> Option<usize> {
+        let (group, count) = (self.whole_groups(), self.len % GROUP);
+        let word = turned(blob, bit)?;
+        // More than there are: what follows them is not looked at.
+        let (words, all_ones) = shift_out(word, self.group(group)?);
+        let word = if count > 0 { words[count - 1] } else { word };
+        match gone(word, all_ones) {
+            Some(gone) => Some(bit + gone),
+            None => self.skip_slowly(group, blob, bit),
+        }
+    }
+
+    #[inline(always)]
+    fn group(&self, group: usize) -> Option<&[u8; GROUP]> {
+        self.bits.as_chunks().0.get(group)
+    }
+
+    /// Moves past the codes from a group on, any of which may be long or a marker.
     #[cold]
     #[inline(never)]
-    fn skip_slowly(&self, group: usize, blob: &Blob<'_>, bit: usize) -> usize {
+    fn skip_slowly(&self, group: usize, blob: &[u8], bit: usize) -> Option<usize> {
         let codes = self.bits.iter().take(self.len).skip(group * GROUP);
-        codes.fold(bit, |bit, code| {
-            let ones = peek(blob.bytes, bit).trailing_ones();
+        Some(codes.fold(bit, |bit, code| {
+            let ones = peek(blob, bit).trailing_ones();
             bit + if ones < MARKER_ONES { ones as usize + usize::from(*code) } else { MARKER_ONES as usize }
-        })
+        }))
     }
+}
+
+/// Bits turned over, so that the ones of a quotient are trailing zeros, and with a one at the end.
+#[inline(always)]
+fn turned(blob: &[u8], bit: usize) -> Option<u64> {
+    Some(!bits(blob, bit)? | 1 << 63)
+}
+
+/// A word after each of the codes is shifted out, and a number that is not below 16 if some quotient is not.
+#[inline(always)]
+fn shift_out(mut word: u64, codes: &[u8; GROUP]) -> ([u64; GROUP], u32) {
+    let mut all_ones = 0;
+    let words = codes.map(|code| {
+        let ones = word.trailing_zeros();
+        all_ones |= ones;
+        word = word.wrapping_shr(code.into()).wrapping_shr(ones);
+        word
+    });
+    (words, all_ones)
 }
 
 /// How many bits are gone from a word that ended in a one, if it held them all and no quotient was a marker.
