@@ -1,10 +1,6 @@
 //! How a store comes to its database.
 
-use std::{
-    fmt,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{fmt, path::PathBuf, sync::Arc};
 
 use icecore_batcher::{ClientPool, Lease, PoolError, Scheme};
 
@@ -89,7 +85,7 @@ impl UtxoStore {
     /// # Errors
     /// [`Error::PageSize`], [`Error::Unavailable`] where another process has it, [`Error::Storage`], [`Error::Damaged`].
     #[cfg(feature = "rocksdb")]
-    pub fn open(clients: &Clients, dir: impl AsRef<Path>, options: Options) -> Result<Self> {
+    pub fn open(clients: &Clients, dir: impl AsRef<std::path::Path>, options: Options) -> Result<Self> {
         let dir = dir.as_ref();
         options.disk.create_dir_all(dir)?;
         let storage = |what: String| Error::Storage { what };

@@ -24,6 +24,7 @@ on_every_backend! {
     unparseable_response_signals,
     full_disk_in_a_drain_is_not_confirmed,
     closed_is_closed,
+    a_database_that_closes_badly_is_told_of,
 }
 
 fn close_drains_create(bed: &Bed) {
@@ -286,4 +287,19 @@ fn closed_is_closed(bed: &Bed) {
     closed(store.get_many(one, Fields::ALL).into_iter().map(|r| r.map(|_| ())).collect());
     closed(store.outputs(&[outpoint(1, 0)]).into_iter().map(|r| r.map(|_| ())).collect());
     bed.open().all_of(1);
+}
+
+fn a_database_that_closes_badly_is_told_of(bed: &Bed) {
+    let store = bed.open();
+    store.put(tx(1, 1), 7);
+    bed.control.fail_close.store(true, Ordering::SeqCst);
+    for _ in 0..2 {
+        let closed = store.close(GUARD);
+        assert!(
+            matches!(&closed, Err(CloseError::Resource { what }) if what.contains("database")),
+            "{closed:?}"
+        );
+    }
+    bed.control.fail_close.store(false, Ordering::SeqCst);
+    bed.reopen(bed.open()).all_of(1);
 }

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::Ordering;
 
+use icecore_diskio::Fault;
+
 use super::{on_every_backend, support::*};
 use crate::{
     record::{Extra, Lock, Master},
@@ -18,6 +20,7 @@ on_every_backend! {
     failed_clearing_is_success,
     create_lock_keeps_others_out_for_a_while,
     frozen_outputs_stay,
+    a_body_that_does_not_fit_fails_its_create,
 }
 
 fn create_stores_everything(bed: &Bed) {
@@ -188,4 +191,17 @@ fn frozen_outputs_stay(bed: &Bed) {
     let error = input_error(store.take(2, &[(1, 8)], 49), 0);
     assert!(matches!(error, Error::FrozenUntil { height: 50, .. }));
     store.take(2, &[(1, 8)], 50).unwrap();
+}
+
+fn a_body_that_does_not_fit_fails_its_create(bed: &Bed) {
+    let store = bed.open();
+    let fat = NewTx { body: vec![7; 50_000], ..tx(1, 2) };
+    for operation in 0..3 {
+        bed.disk.fail_at(bed.disk.operations() + operation, Fault::DiskFull);
+        let error = store.create(fat.clone(), 7, CreateOptions::default()).unwrap_err();
+        assert!(matches!(error, Error::Blob(_)) && error.is_retryable(), "{error}");
+        assert!(matches!(store.get(&txid(1), Fields::ALL), Err(Error::TxNotFound { .. })));
+    }
+    store.put(fat.clone(), 7);
+    assert_eq!(bed.reopen(store).all_of(1).body.unwrap(), fat.body);
 }

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc, Condvar, Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -48,6 +48,7 @@ pub(crate) struct Control {
     moved: Condvar,
     pub(crate) connects: AtomicU64,
     pub(crate) closes: AtomicU64,
+    pub(crate) fail_close: AtomicBool,
     commits: AtomicU64,
 }
 
@@ -157,7 +158,8 @@ impl Backend for Stub {
     fn close(&self) -> Result<()> {
         self.control.closes.fetch_add(1, Ordering::SeqCst);
         self.control.state.lock().unwrap().current = None;
-        self.inner.close()
+        self.inner.close()?;
+        if self.control.fail_close.load(Ordering::SeqCst) { Err(disk_full()) } else { Ok(()) }
     }
 }
 
@@ -269,6 +271,7 @@ impl Bed {
 
 /// A directory; in memory where the system has a place for that, for what is tested here survives the end of a process
 /// and not a loss of power, and fsync of a real disk would be most of the time.
+#[cfg(feature = "rocksdb")]
 pub(crate) fn scratch() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
