@@ -5,10 +5,13 @@
 //! blocks are written in order, and the first error is that of the first bad block, whoever met it.
 //!
 //! ```text
-//! caller ──filled──▶ workers ──▶ Order (mutex): waits for its turn ──▶ Sink
-//!    ▲                                  │
-//!    └───────────────idle───────────────┘
+//! caller ──filled──▶ workers ──solved──▶ Order: waits for its turn ──▶ Sink
+//!    ▲                                     │
+//!    └─────────────────idle────────────────┘
 //! ```
+//!
+//! Order and sink are behind a mutex that no worker waits for: who finds it taken leaves its block to whoever has it, and
+//! solves the next one.
 //!
 //! [`Pool`] owns the threads; they end when its channel closes, and it joins them when finished or dropped.
 
@@ -16,7 +19,10 @@ use std::{
     collections::BTreeMap,
     mem,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, TryLockError,
+        atomic::{self, AtomicBool, Ordering},
+    },
     thread::{self, JoinHandle},
 };
 
@@ -150,9 +156,10 @@ impl Order {
         while let Some((task, solved)) = self.waiting.remove(&self.next) {
             self.next += 1;
             if let (None, Some(sink)) = (&self.failed, &mut self.sink) {
-                // Stands if the disk panics: a file that lacks a block must not be sealed.
-                self.failed = Some(Error::WorkerPanicked { block: task.block });
-                self.failed = solved.and_then(|()| task.write(sink)).err();
+                // A file that lacks a block must not be sealed, be it for a disk that panics.
+                let panicked = Err(Error::WorkerPanicked { block: task.block });
+                let write = || catch_unwind(AssertUnwindSafe(|| task.write(sink))).unwrap_or(panicked);
+                self.failed = solved.and_then(|()| write()).err();
             }
             // Nobody wants it any more when the pool is being dropped.
             let _ = idle.send(task);
@@ -160,12 +167,50 @@ impl Order {
     }
 }
 
-fn lock(order: &Mutex<Order>) -> MutexGuard<'_, Order> {
-    order.lock().unwrap_or_else(PoisonError::into_inner)
+/// What workers share.
+struct Shared {
+    order: Mutex<Order>,
+    /// Solved blocks that are not in `order` yet; there is room for all tasks.
+    solved: (Sender<Solved>, Receiver<Solved>),
+    /// Set once the build has failed or been dropped.
+    abandoned: AtomicBool,
+}
+
+type Solved = (Task, Result<()>);
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Order> {
+        self.order.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hands in a solved block: it is written at once, or by whoever is writing now, or when its turn comes.
+    fn hand_in(&self, solved: Solved, idle: &Sender<Task>) {
+        let _ = self.solved.0.send(solved);
+        loop {
+            // With the fence below: either the lock is seen to be free here, or the block is seen there.
+            atomic::fence(Ordering::SeqCst);
+            let mut order = match self.order.try_lock() {
+                Ok(order) => order,
+                Err(TryLockError::Poisoned(order)) => order.into_inner(),
+                Err(TryLockError::WouldBlock) => return,
+            };
+            for (task, solved) in self.solved.1.try_iter() {
+                order.take(task, solved, idle);
+            }
+            if order.failed.is_some() {
+                self.abandoned.store(true, Ordering::Relaxed);
+            }
+            drop(order);
+            atomic::fence(Ordering::SeqCst);
+            if self.solved.1.is_empty() {
+                return;
+            }
+        }
+    }
 }
 
 struct Pool {
-    order: Arc<Mutex<Order>>,
+    shared: Arc<Shared>,
     filled: Option<Sender<Task>>,
     idle: Receiver<Task>,
     threads: Vec<JoinHandle<()>>,
@@ -173,21 +218,23 @@ struct Pool {
 
 impl Pool {
     fn start(solver: impl Fn() -> Solver, limits: Limits, sink: Sink, workers: usize) -> Result<Self> {
-        let order = Order { next: 0, waiting: BTreeMap::new(), sink: Some(sink), failed: None };
-        let order = Arc::new(Mutex::new(order));
         let tasks = workers * TASKS_PER_WORKER;
+        let order = Order { next: 0, waiting: BTreeMap::new(), sink: Some(sink), failed: None };
+        let (order, abandoned) = (Mutex::new(order), AtomicBool::new(false));
+        let shared = Arc::new(Shared { order, solved: bounded(tasks), abandoned });
         let (filled, to_solve) = bounded::<Task>(tasks);
         let (give_back, idle) = bounded::<Task>(tasks);
         for _ in 1..tasks {
             // The caller holds one task already; the channel has room for all.
             let _ = give_back.send(Task::default());
         }
-        let mut pool = Pool { order, filled: Some(filled), idle, threads: Vec::with_capacity(workers) };
+        let mut pool = Pool { shared, filled: Some(filled), idle, threads: Vec::with_capacity(workers) };
         for _ in 0..workers {
-            let (order, to_solve, give_back) = (Arc::clone(&pool.order), to_solve.clone(), give_back.clone());
+            let (shared, to_solve, give_back) =
+                (Arc::clone(&pool.shared), to_solve.clone(), give_back.clone());
             let solver = solver();
             let thread = thread::Builder::new().name("streamhash".to_owned());
-            let thread = thread.spawn(move || work(solver, &limits, &order, &to_solve, &give_back));
+            let thread = thread.spawn(move || work(solver, &limits, &shared, &to_solve, &give_back));
             pool.threads.push(thread.map_err(|source| Error::Thread { source: Arc::new(source) })?);
         }
         Ok(pool)
@@ -198,8 +245,9 @@ impl Pool {
         let block = task.block;
         let sent = self.filled.as_ref().and_then(|filled| filled.send(task).ok());
         let idle = sent.and_then(|()| self.idle.recv().ok());
-        if let Some(error) = &lock(&self.order).failed {
-            return Err(error.clone());
+        if idle.is_none() || self.shared.abandoned.load(Ordering::Relaxed) {
+            let failed = self.shared.lock().failed.clone();
+            return Err(failed.unwrap_or(Error::WorkerPanicked { block }));
         }
         idle.ok_or(Error::WorkerPanicked { block })
     }
@@ -207,14 +255,14 @@ impl Pool {
     fn join(&mut self) {
         self.filled = None;
         for thread in self.threads.drain(..) {
-            // A panic while solving was caught, one while writing foreseen: either is the build's error by now.
+            // A panic while solving or writing was caught: it is the build's error by now.
             let _ = thread.join();
         }
     }
 
     fn finish(mut self) -> Result<Summary> {
         self.join();
-        let mut order = lock(&self.order);
+        let mut order = self.shared.lock();
         let (failed, sink, next) = (order.failed.take(), order.sink.take(), order.next);
         drop(order);
         match (failed, sink) {
@@ -227,7 +275,8 @@ impl Pool {
 impl Drop for Pool {
     fn drop(&mut self) {
         // Whoever drops a build does not want the blocks that are still under way.
-        lock(&self.order).failed.get_or_insert(Error::Cancelled);
+        self.shared.lock().failed.get_or_insert(Error::Cancelled);
+        self.shared.abandoned.store(true, Ordering::Relaxed);
         self.join();
     }
 }
@@ -236,18 +285,17 @@ impl Drop for Pool {
 fn work(
     mut solver: Solver,
     limits: &Limits,
-    order: &Mutex<Order>,
+    shared: &Shared,
     to_solve: &Receiver<Task>,
     give_back: &Sender<Task>,
 ) {
     for mut task in to_solve {
-        let abandoned = lock(order).failed.is_some();
-        let solved = if abandoned {
+        let solved = if shared.abandoned.load(Ordering::Relaxed) {
             Ok(())
         } else {
             catch_unwind(AssertUnwindSafe(|| task.solve(&mut solver, limits)))
                 .unwrap_or(Err(Error::WorkerPanicked { block: task.block }))
         };
-        lock(order).take(task, solved, give_back);
+        shared.hand_in((task, solved), give_back);
     }
 }
