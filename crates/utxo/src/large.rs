@@ -16,7 +16,7 @@ use crate::{
     client::Client,
     mutants,
     ops::{
-        Rules,
+        self, Rules,
         create::{self, Records},
         due,
     },
@@ -125,13 +125,13 @@ fn put_all(client: &Client, blobs: &Blobs, tx: &NewTx, records: Records) -> Resu
 
 /// Takes the mark from all records, the master last, and lets the transaction go.
 fn clear(client: &Client, rules: &Rules, txid: &TxId, height: u32) -> Result<()> {
-    let total_extra = client.view().get::<Master>(txid)?.map_or(0, |master| master.total_extra);
-    let records: Vec<_> = (1..=total_extra).collect();
-    for chunk in records.chunks(RECORDS_PER_BATCH) {
+    let keys = ops::stored_extras(&mut client.view(), txid)?;
+    for chunk in keys.chunks(RECORDS_PER_BATCH) {
         let mut view = client.view();
+        view.load::<Extra>(chunk);
         view.item(|view| {
-            for record in chunk {
-                if let Some(extra) = view.edit::<Extra>(&(*txid, *record))? {
+            for key in chunk {
+                if let Some(extra) = view.edit::<Extra>(key)? {
                     extra.page.creating = false;
                 }
             }

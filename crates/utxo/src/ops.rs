@@ -39,11 +39,6 @@ pub(crate) fn place(view: &View<'_>, outpoint: &Outpoint) -> ((TxId, u32), usize
     ((outpoint.txid, outpoint.vout / page_size), (outpoint.vout % page_size) as usize)
 }
 
-/// The number of a record's first output.
-pub(crate) fn first_output(view: &View<'_>, (txid, record): (TxId, u32)) -> Outpoint {
-    Outpoint { txid, vout: record.saturating_mul(view.page_size()) }
-}
-
 fn master<'v>(view: &'v mut View<'_>, txid: &TxId) -> Result<&'v Master> {
     view.get::<Master>(txid)?.ok_or(Error::TxNotFound { txid: *txid })
 }
@@ -52,13 +47,44 @@ fn edit_master<'v>(view: &'v mut View<'_>, txid: &TxId) -> Result<&'v mut Master
     view.edit::<Master>(txid)?.ok_or(Error::TxNotFound { txid: *txid })
 }
 
-/// Changes every extra record of a transaction; one that is missing is an error.
+/// The extra records of a transaction, from the first up to one that is missing. Read some at a time, so that a wrong
+/// number in a master costs nothing; they are stored in this order, so that none is missed.
+pub(crate) fn stored_extras(view: &mut View<'_>, txid: &TxId) -> Result<Vec<(TxId, u32)>> {
+    const AT_A_TIME: u32 = 256;
+    let total = master(view, txid)?.total_extra;
+    let mut keys = Vec::new();
+    let mut next = 1;
+    while next <= total {
+        let last = total.min(next.saturating_add(AT_A_TIME - 1));
+        let some: Vec<_> = (next..=last).map(|record| (*txid, record)).collect();
+        view.load::<Extra>(&some);
+        for key in some {
+            if view.get::<Extra>(&key)?.is_none() {
+                return Ok(keys);
+            }
+            keys.push(key);
+        }
+        next = last.saturating_add(1);
+    }
+    Ok(keys)
+}
+
+/// The extra records of a transaction; one that is missing is an error.
+fn all_extras(view: &mut View<'_>, txid: &TxId) -> Result<Vec<(TxId, u32)>> {
+    let keys = stored_extras(view, txid)?;
+    if keys.len() < master(view, txid)?.total_extra as usize {
+        let vout = (keys.len() as u32 + 1).saturating_mul(view.page_size());
+        return Err(Error::OutputNotFound { outpoint: Outpoint { txid: *txid, vout } });
+    }
+    Ok(keys)
+}
+
+/// Changes every extra record of a transaction.
 fn edit_extras(view: &mut View<'_>, txid: &TxId, mut change: impl FnMut(&mut Extra)) -> Result<()> {
-    let keys: Vec<_> = (1..=master(view, txid)?.total_extra).map(|record| (*txid, record)).collect();
-    view.load::<Extra>(&keys);
-    for key in keys {
-        let outpoint = first_output(view, key);
-        change(view.edit::<Extra>(&key)?.ok_or(Error::OutputNotFound { outpoint })?);
+    for key in all_extras(view, txid)? {
+        if let Some(extra) = view.edit::<Extra>(&key)? {
+            change(extra);
+        }
     }
     Ok(())
 }

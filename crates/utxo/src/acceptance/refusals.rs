@@ -11,6 +11,7 @@ on_every_backend! {
     options_without_sense_are_refused,
     damage_is_named_and_costs_one_transaction,
     a_store_without_its_facts_is_refused,
+    a_wrong_number_of_records_costs_nothing,
 }
 
 fn another_page_size_is_refused(bed: &Bed) {
@@ -93,6 +94,26 @@ fn a_store_without_its_facts_is_refused(bed: &Bed) {
         let refused = bed.try_open(bed.options());
         assert!(matches!(refused, Err(Error::Damaged { family: Family::Store, .. })), "{refused:?}");
     }
+}
+
+/// A master that claims half a billion extra records, sealed like any other.
+fn a_wrong_number_of_records_costs_nothing(bed: &Bed) {
+    let store = bed.open();
+    store.create(tx(1, 9), 7, mined_at(7)).unwrap();
+    let mut master = bed.raw_get::<Master>(&txid(1)).unwrap();
+    (master.total_extra, master.spent_extra) = (1 << 29, 1 << 29);
+    bed.raw_put(&txid(1), &master);
+    let one = &[txid(1)];
+    let missing =
+        |error: Error| matches!(error, Error::OutputNotFound { outpoint: it } if it == outpoint(1, 12));
+    assert!(missing(store.get(&txid(1), Fields::ALL).unwrap_err()));
+    assert!(missing(store.set_locked(one, true).pop().unwrap().unwrap_err()));
+    assert!(matches!(store.set_mined(one, mined(8, 8)), Err(Error::Creating { .. })));
+    let first: Vec<_> = (0..4).map(|v| (1, v)).collect();
+    store.take(2, &first, 8).unwrap();
+    assert_eq!(store.get(&txid(1), Fields::default()).unwrap().master.page.delete_at_height, None);
+    assert!(store.delete(one).pop().unwrap().unwrap());
+    assert!(store.txids().unwrap().is_empty());
 }
 
 /// The null backend keeps nothing, and everything else holds.

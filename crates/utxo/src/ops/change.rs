@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Result, Rules, View, create, due, edit_extras, edit_master, master};
+use super::{Result, Rules, View, create, due, edit_extras, edit_master, master, stored_extras};
 use crate::{
     BlockRef, Error, MinedInfo, TxId, mutants,
     record::{Extra, FollowUp, FollowUpKey, Lock, Master, Owed, Page, TxFacts},
@@ -127,10 +127,9 @@ fn spenders(view: &mut View<'_>, txid: &TxId) -> Result<Vec<TxId>> {
     let of = |page: &Page| {
         page.slots().iter().filter_map(|slot| Some(slot.spender()?.txid)).collect::<BTreeSet<_>>()
     };
-    let master = master(view, txid)?;
-    let (mut found, total_extra) = (of(&master.page), master.total_extra);
-    for record in 1..=total_extra {
-        found.extend(view.get::<Extra>(&(*txid, record))?.map(|extra| of(&extra.page)).unwrap_or_default());
+    let mut found = of(&master(view, txid)?.page);
+    for key in stored_extras(view, txid)? {
+        found.extend(view.get::<Extra>(&key)?.map(|extra| of(&extra.page)).unwrap_or_default());
     }
     Ok(found.into_iter().collect())
 }
@@ -157,9 +156,9 @@ pub(crate) fn delete(view: &mut View<'_>, txid: &TxId, due_at: Option<u32>) -> R
             parent.deleted_children.push(*txid);
         }
     }
-    for record in 1..=total_extra {
-        view.remove::<Extra>(&(*txid, record))?;
-        view.remove::<FollowUp>(&FollowUpKey { txid: *txid, owed: Owed::Count { record } })?;
+    for key in stored_extras(view, txid)? {
+        view.remove::<Extra>(&key)?;
+        view.remove::<FollowUp>(&FollowUpKey { txid: *txid, owed: Owed::Count { record: key.1 } })?;
     }
     if large {
         view.remove::<FollowUp>(&FollowUpKey { txid: *txid, owed: Owed::Mirror })?;

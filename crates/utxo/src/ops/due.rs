@@ -4,7 +4,7 @@
 //! longest chain. Extra records count themselves: when one becomes wholly spent, or no longer is, it leaves a
 //! [follow-up](Owed::Count) in the same batch, which moves the master's count by one and vanishes with that.
 
-use super::{Result, Rules, View, edit_extras, edit_master, master};
+use super::{Result, Rules, View, edit_extras, edit_master, master, stored_extras};
 use crate::{
     Error, TxId, mutants,
     record::{Extra, FollowUp, FollowUpKey, Owed},
@@ -44,15 +44,15 @@ fn may_be_deleted(view: &mut View<'_>, txid: &TxId) -> Result<bool> {
 }
 
 fn extras_all_spent(view: &mut View<'_>, txid: &TxId) -> Result<bool> {
-    let keys: Vec<_> = (1..=master(view, txid)?.total_extra).map(|record| (*txid, record)).collect();
-    view.load::<Extra>(&keys);
+    let keys = stored_extras(view, txid)?;
+    let mut all = keys.len() == master(view, txid)?.total_extra as usize;
     for key in keys {
-        if !view.get::<Extra>(&key)?.is_some_and(|extra| extra.page.all_spent()) {
-            tracing::warn!(%txid, record = key.1, "counted as spent and is not: the transaction is kept");
-            return Ok(false);
-        }
+        all &= view.get::<Extra>(&key)?.is_some_and(|extra| extra.page.all_spent());
     }
-    Ok(true)
+    if !all {
+        tracing::warn!(%txid, "counted as spent and is not: the transaction is kept");
+    }
+    Ok(all)
 }
 
 /// Gives every extra record the DAH of its master.

@@ -12,11 +12,8 @@ pub(crate) fn get(view: &mut View<'_>, blobs: &Blobs, txid: &TxId, fields: Field
     let master = super::master(view, txid)?.clone();
     let mut extras = Vec::new();
     if fields.extras {
-        let keys: Vec<_> = (1..=master.total_extra).map(|record| (*txid, record)).collect();
-        view.load::<Extra>(&keys);
-        for key in keys {
-            let outpoint = super::first_output(view, key);
-            extras.push(view.get::<Extra>(&key)?.ok_or(Error::OutputNotFound { outpoint })?.clone());
+        for key in super::all_extras(view, txid)? {
+            extras.extend(view.get::<Extra>(&key)?.cloned());
         }
     }
     let mut facts = None;
