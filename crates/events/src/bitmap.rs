@@ -1,17 +1,13 @@
-//! The ids of the events of one term: gathered in ascending order, written as the portable roaring serialization.
+//! The ids of the events of one term, written as the portable roaring serialization and read back.
 //!
 //! ```text
-//! in memory    sealed container │ sealed container │ … │ open container           one allocation per term
-//!              key u16, cardinality-1 u16, runs? u8,     up to 2055 runs of (start u16, length-1 u16),
-//!              then the container as in the file         from then on 8192 bytes of bits
-//!
-//! in a file    (without runs)  u32 12346 │ u32 n                         integers are little-endian
-//!              (with runs)     u32 12347 | (n-1) << 16 │ ceil(n/8) bytes: bit i = container i has runs
-//!              n x (u16 key, u16 cardinality-1)
-//!              n x u32 offset of the container from the start           unless there are runs and n < 4
-//!              containers      runs:  u16 count, count x (u16 start, u16 length-1)
-//!                              array: cardinality x u16
-//!                              bits:  8192 bytes, least significant bit first
+//! (without runs)  u32 12346 │ u32 n                         integers are little-endian
+//! (with runs)     u32 12347 | (n-1) << 16 │ ceil(n/8) bytes: bit i = container i has runs
+//! n x (u16 key, u16 cardinality-1)
+//! n x u32 offset of the container from the start           unless there are runs and n < 4
+//! n containers    runs:  u16 count, count x (u16 start, u16 length-1)
+//!                 array: cardinality x u16
+//!                 bits:  8192 bytes, least significant bit first
 //! ```
 //!
 //! A container covers the ids that share their upper 16 bits, its key. It has runs when `2 + 4 * runs < min(8224,
@@ -25,134 +21,116 @@ const COOKIE_PLAIN: u32 = 12346;
 const COOKIE_RUNS: u32 = 12347;
 /// From this many containers on there are offsets even beside runs.
 const OFFSETS_FROM: usize = 4;
-const MAX_ARRAY: u32 = 4096;
-const BITS_BYTES: usize = 8192;
-/// A container with more runs is never written as runs: 2 + 4 * 2056 is not below 8224.
-const MAX_RUNS: u32 = 2055;
-const RUN_BYTES: usize = 4;
-const SEALED_HEADER_BYTES: usize = 5;
+const MAX_ARRAY: usize = 4096;
+const BITS_WORDS: usize = 4096;
 
-const _: () = assert!(2 + 4 * MAX_RUNS < 8224 && 2 + 4 * (MAX_RUNS + 1) >= 8224);
-
-/// Event ids of one term, never empty, in about the memory that they will take in a file.
-#[derive(Clone, Debug)]
-pub struct TermIds {
-    bytes: Vec<u8>,
-    /// Where the open container begins in `bytes`; all containers of 2^16 keys fit well below 2^32 bytes.
-    open_at: u32,
-    last: u32,
-    cardinality: u32,
-    runs: u32,
+/// Writes sets of ids, one after the other. Holds as much memory as the largest of them took.
+#[derive(Debug, Default)]
+pub(crate) struct Encoder {
+    sealed: Vec<Container>,
+    /// The sealed containers' bodies as they are written, all of which are whole words; then the open one's values.
+    words: Vec<u16>,
+    open_at: usize,
+    key: u16,
 }
 
-/// One container in the form it has in a file.
-struct Container<'a> {
+#[derive(Debug)]
+struct Container {
     key: u16,
     cardinality_less_one: u16,
     is_runs: bool,
-    body: &'a [u8],
+    len_words: u32,
 }
 
-impl TermIds {
-    /// The set of one id.
-    pub fn new(id: u32) -> Self {
-        let mut ids = TermIds { bytes: Vec::new(), open_at: 0, last: id, cardinality: 0, runs: 0 };
-        ids.start_run(id as u16);
-        ids
-    }
-
-    /// The highest id.
-    pub fn last(&self) -> u32 {
-        self.last
-    }
-
-    /// Adds an id; the highest one again changes nothing.
-    ///
-    /// # Errors
-    /// [`Error::Descending`] for an id below the highest.
-    pub fn push(&mut self, id: u32) -> Result<()> {
-        let last = self.last;
-        if id <= last {
-            return if id == last { Ok(()) } else { Err(Error::Descending { last, id }) };
-        }
-        if id >> 16 != last >> 16 {
+impl Encoder {
+    /// Adds an id to the set, which must be higher than all in it.
+    #[inline]
+    pub(crate) fn push(&mut self, id: u32) {
+        let key = (id >> 16) as u16;
+        if key != self.key {
             self.seal();
+            self.key = key;
         }
-        self.last = id;
-        let follows = id - last == 1 && self.cardinality > 0;
-        if self.runs > MAX_RUNS {
-            self.cardinality += 1;
-            self.runs += u32::from(!follows);
-            let open = &mut self.bytes[self.open_at as usize..];
-            set_bit(open, id as u16);
-        } else if follows {
-            self.cardinality += 1;
-            let end = self.bytes.len();
-            let length = &mut self.bytes[end - 2..];
-            length.copy_from_slice(&(u16_at(length, 0) + 1).to_le_bytes());
-        } else {
-            self.start_run(id as u16);
-        }
-        Ok(())
+        self.words.push(id as u16);
     }
 
-    fn start_run(&mut self, start: u16) {
-        self.reserve(RUN_BYTES);
-        self.bytes.extend_from_slice(&start.to_le_bytes());
-        self.bytes.extend_from_slice(&[0, 0]);
-        self.cardinality += 1;
-        self.runs += 1;
-        if self.runs > MAX_RUNS {
-            let bits = bits_of(&self.bytes[self.open_at as usize..]);
-            self.bytes.truncate(self.open_at as usize);
-            self.bytes.extend_from_slice(&bits);
-        }
-    }
-
-    /// Puts the open container into its final form and begins an empty one.
+    /// Puts the open container, if there is one, into its final form.
     fn seal(&mut self) {
-        let open = self.bytes.split_off(self.open_at as usize);
-        self.reserve(SEALED_HEADER_BYTES + open.len().min(BITS_BYTES));
-        encode_container(&open, self.last, self.cardinality, self.runs, &mut self.bytes);
-        self.open_at = self.bytes.len() as u32;
-        self.cardinality = 0;
-        self.runs = 0;
-    }
-
-    /// Room for more. A long allocation grows by an eighth only, so that it stays near what it holds.
-    fn reserve(&mut self, more: usize) {
-        if self.bytes.capacity() - self.bytes.len() < more {
-            let step = if self.bytes.len() < 256 { 2 } else { 8 };
-            self.bytes.reserve_exact(more.max(self.bytes.len() / step));
+        let values = &self.words[self.open_at..];
+        let Some(less_one) = values.len().checked_sub(1) else { return };
+        let runs = 1 + values.windows(2).filter(|pair| pair[1] - pair[0] != 1).count();
+        let is_runs = 2 + 4 * runs < (2 * values.len()).min(8224);
+        if is_runs {
+            let body = runs_of(values, runs);
+            self.words.splice(self.open_at.., body);
+        } else if values.len() > MAX_ARRAY {
+            let body = bits_of(values);
+            self.words.splice(self.open_at.., body);
         }
+        self.sealed.push(Container {
+            key: self.key,
+            cardinality_less_one: less_one as u16,
+            is_runs,
+            len_words: (self.words.len() - self.open_at) as u32,
+        });
+        self.open_at = self.words.len();
     }
 
-    /// Appends the portable roaring serialization.
-    pub fn serialize(&self, out: &mut Vec<u8>) {
-        let (sealed, open) = self.bytes.split_at(self.open_at as usize);
-        let mut last = Vec::with_capacity(SEALED_HEADER_BYTES + open.len());
-        encode_container(open, self.last, self.cardinality, self.runs, &mut last);
-        let containers: Vec<_> = containers(sealed).chain(containers(&last)).collect();
-        write_file(&containers, out);
-    }
-
-    /// The same set as a bitmap to reckon with.
-    pub fn to_bitmap(&self) -> Result<RoaringBitmap> {
-        let mut bytes = Vec::new();
-        self.serialize(&mut bytes);
-        decode_bitmap(&bytes)
-    }
-
-    /// The bytes of heap memory held.
-    pub fn heap_bytes(&self) -> usize {
-        self.bytes.capacity()
+    /// Appends the portable roaring serialization of the set, which has at least one id, and begins an empty one.
+    pub(crate) fn finish(&mut self, out: &mut Vec<u8>) {
+        self.seal();
+        write_header(&self.sealed, out);
+        let begin = out.len();
+        out.resize(begin + 2 * self.words.len(), 0);
+        let (bytes, _) = out[begin..].as_chunks_mut();
+        bytes.iter_mut().zip(&self.words).for_each(|(bytes, word)| *bytes = word.to_le_bytes());
+        self.sealed.clear();
+        self.words.clear();
+        self.open_at = 0;
     }
 }
 
-/// Appends what [`TermIds::serialize`] gives for one id.
-pub(crate) fn serialize_one(id: u32, out: &mut Vec<u8>) {
-    let body = &(id as u16).to_le_bytes();
-    write_file(&[Container { key: (id >> 16) as u16, cardinality_less_one: 0, is_runs: false, body }], out);
+fn runs_of(values: &[u16], count: usize) -> Vec<u16> {
+    let mut body = Vec::with_capacity(1 + 2 * count);
+    body.push(count as u16);
+    for run in values.chunk_by(|a, b| b - a == 1) {
+        body.extend([run[0], (run.len() - 1) as u16]);
+    }
+    body
+}
+
+fn bits_of(values: &[u16]) -> Vec<u16> {
+    let mut body = vec![0; BITS_WORDS];
+    values.iter().for_each(|value| body[usize::from(value >> 4)] |= 1 << (value & 15));
+    body
+}
+
+/// Appends all that comes before the containers' bodies.
+fn write_header(containers: &[Container], out: &mut Vec<u8>) {
+    let n = containers.len();
+    let with_runs = containers.iter().any(|container| container.is_runs);
+    let begin = out.len();
+    if with_runs {
+        out.extend_from_slice(&(COOKIE_RUNS | ((n - 1) as u32) << 16).to_le_bytes());
+        out.extend(containers.chunks(8).map(|eight| {
+            let flags = eight.iter().enumerate().map(|(i, container)| u8::from(container.is_runs) << i);
+            flags.fold(0, |byte, flag| byte | flag)
+        }));
+    } else {
+        out.extend_from_slice(&COOKIE_PLAIN.to_le_bytes());
+        out.extend_from_slice(&(n as u32).to_le_bytes());
+    }
+    for container in containers {
+        out.extend_from_slice(&container.key.to_le_bytes());
+        out.extend_from_slice(&container.cardinality_less_one.to_le_bytes());
+    }
+    if !with_runs || n >= OFFSETS_FROM {
+        let mut at = (out.len() - begin + 4 * n) as u32;
+        for container in containers {
+            out.extend_from_slice(&at.to_le_bytes());
+            at += 2 * container.len_words;
+        }
+    }
 }
 
 /// Reads a portable roaring serialization of at least one id.
@@ -189,112 +167,25 @@ fn header_bytes(bytes: &[u8]) -> Option<u64> {
     (cookie & 0xFFFF == COOKIE_RUNS).then(|| 4 + n.div_ceil(8) + 4 * n + offsets)
 }
 
-/// Appends a container's sealed form. `open` has `runs` pairs, or bits where there are more than fit as pairs.
-fn encode_container(open: &[u8], last: u32, cardinality: u32, runs: u32, out: &mut Vec<u8>) {
-    let is_runs = 2 + 4 * runs < (2 * cardinality).min(8224);
-    out.extend_from_slice(&((last >> 16) as u16).to_le_bytes());
-    out.extend_from_slice(&((cardinality - 1) as u16).to_le_bytes());
-    out.push(u8::from(is_runs));
-    if is_runs {
-        out.extend_from_slice(&(runs as u16).to_le_bytes());
-        out.extend_from_slice(open);
-    } else if runs <= MAX_RUNS && cardinality <= MAX_ARRAY {
-        let values = run_pairs(open).flat_map(|(start, end)| start..=end);
-        values.for_each(|value| out.extend_from_slice(&value.to_le_bytes()));
-    } else if runs <= MAX_RUNS {
-        out.extend_from_slice(&bits_of(open));
-    } else if cardinality <= MAX_ARRAY {
-        set_bits(open).for_each(|value| out.extend_from_slice(&value.to_le_bytes()));
-    } else {
-        out.extend_from_slice(open);
-    }
-}
-
-fn run_pairs(pairs: &[u8]) -> impl Iterator<Item = (u16, u16)> + '_ {
-    pairs.chunks_exact(RUN_BYTES).map(|pair| {
-        let start = u16_at(pair, 0);
-        (start, start + u16_at(pair, 2))
-    })
-}
-
-fn bits_of(pairs: &[u8]) -> Vec<u8> {
-    let mut bits = vec![0; BITS_BYTES];
-    run_pairs(pairs).flat_map(|(start, end)| start..=end).for_each(|value| set_bit(&mut bits, value));
-    bits
-}
-
-fn set_bit(bits: &mut [u8], value: u16) {
-    bits[usize::from(value >> 3)] |= 1 << (value & 7);
-}
-
-fn set_bits(bits: &[u8]) -> impl Iterator<Item = u16> + '_ {
-    (0..=u16::MAX).filter(|value| bits[usize::from(value >> 3)] & (1 << (value & 7)) != 0)
-}
-
-fn u16_at(bytes: &[u8], at: usize) -> u16 {
-    u16::from_le_bytes([bytes[at], bytes[at + 1]])
-}
-
-/// Walks sealed containers.
-fn containers(mut sealed: &[u8]) -> impl Iterator<Item = Container<'_>> {
-    std::iter::from_fn(move || {
-        let (header, rest) = sealed.split_at_checked(SEALED_HEADER_BYTES)?;
-        let (cardinality_less_one, is_runs) = (u16_at(header, 2), header[4] != 0);
-        let len = match u32::from(cardinality_less_one) + 1 {
-            _ if is_runs => 2 + RUN_BYTES * usize::from(u16_at(rest, 0)),
-            cardinality if cardinality <= MAX_ARRAY => 2 * cardinality as usize,
-            _ => BITS_BYTES,
-        };
-        let (body, rest) = rest.split_at(len);
-        sealed = rest;
-        Some(Container { key: u16_at(header, 0), cardinality_less_one, is_runs, body })
-    })
-}
-
-fn write_file(containers: &[Container<'_>], out: &mut Vec<u8>) {
-    let n = containers.len();
-    let with_runs = containers.iter().any(|container| container.is_runs);
-    let begin = out.len();
-    if with_runs {
-        out.extend_from_slice(&(COOKIE_RUNS | ((n - 1) as u32) << 16).to_le_bytes());
-        out.extend(containers.chunks(8).map(|eight| {
-            let flags = eight.iter().enumerate().map(|(i, container)| u8::from(container.is_runs) << i);
-            flags.fold(0, |byte, flag| byte | flag)
-        }));
-    } else {
-        out.extend_from_slice(&COOKIE_PLAIN.to_le_bytes());
-        out.extend_from_slice(&(n as u32).to_le_bytes());
-    }
-    for container in containers {
-        out.extend_from_slice(&container.key.to_le_bytes());
-        out.extend_from_slice(&container.cardinality_less_one.to_le_bytes());
-    }
-    if !with_runs || n >= OFFSETS_FROM {
-        let mut at = (out.len() - begin + 4 * n) as u32;
-        for container in containers {
-            out.extend_from_slice(&at.to_le_bytes());
-            at += container.body.len() as u32;
-        }
-    }
-    containers.iter().for_each(|container| out.extend_from_slice(container.body));
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
 
-    fn gather(ids: &[u32]) -> TermIds {
-        let mut gathered = TermIds::new(ids[0]);
-        ids[1..].iter().for_each(|&id| gathered.push(id).unwrap());
-        gathered
+    fn encode(encoder: &mut Encoder, ids: &[u32]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        ids.iter().for_each(|&id| encoder.push(id));
+        encoder.finish(&mut bytes);
+        bytes
     }
 
     fn serialized(ids: &[u32]) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        gather(ids).serialize(&mut bytes);
-        bytes
+        encode(&mut Encoder::default(), ids)
+    }
+
+    fn u16_at(bytes: &[u8], at: usize) -> u16 {
+        u16::from_le_bytes([bytes[at], bytes[at + 1]])
     }
 
     /// The form of every container by the rule, found by counting.
@@ -407,32 +298,11 @@ mod tests {
     }
 
     #[test]
-    fn one_id_needs_no_gathering() {
-        for id in [0, 1, 65_535, 65_536, u32::MAX] {
-            let mut bytes = Vec::new();
-            serialize_one(id, &mut bytes);
-            assert_eq!(bytes, serialized(&[id]));
-        }
-    }
-
-    #[test]
-    fn ids_ascend() {
-        let mut ids = TermIds::new(5);
-        ids.push(5).unwrap();
-        assert!(matches!(ids.push(4), Err(Error::Descending { last: 5, id: 4 })));
-        ids.push(7).unwrap();
-        assert_eq!(ids.last(), 7);
-        assert!(ids.to_bitmap().unwrap().iter().eq([5, 7]));
-    }
-
-    #[test]
-    fn memory_stays_near_the_file() {
-        let dense: Vec<u32> = (0..3_000_000).filter(|id| id % 7 < 3).collect();
-        let sparse: Vec<u32> = (0..3_000_000).step_by(50).collect();
-        let runs: Vec<u32> = (0..3_000_000).filter(|id| id % 1000 < 900).collect();
-        for ids in [dense, sparse, runs] {
-            let (held, written) = (gather(&ids).heap_bytes(), serialized(&ids).len());
-            assert!(held <= written + written / 4 + 2 * BITS_BYTES, "{held} bytes for {written}");
+    fn nothing_of_a_set_is_left_in_the_next() {
+        let mut encoder = Encoder::default();
+        let sets: [&[u32]; 4] = [&[7, 8, 9, 10, 70_000], &[70_001], &[3], &[0x50_0000, 0x60_0000]];
+        for ids in sets {
+            assert_eq!(encode(&mut encoder, ids), serialized(ids));
         }
     }
 

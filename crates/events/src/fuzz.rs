@@ -9,7 +9,8 @@ use roaring::RoaringBitmap;
 
 use crate::{
     ChunkEvents, ChunkEventsWriter, EventCounts, EventPaths, EventRecord, Filter, HotIndexLoader,
-    HotIndexWriter, HotView, Options, Order, Position, Query, Result, TermIds, TermKey, decode_bitmap,
+    HotIndexWriter, HotView, Options, Order, Position, Query, Result, TermKey, bitmap::Encoder,
+    decode_bitmap,
 };
 
 #[path = "../tests/common/toy.rs"]
@@ -53,10 +54,15 @@ pub fn bitmap(data: &[u8]) {
     assert_eq!(gathered(ids.iter().copied()), ids.iter().copied().collect());
 }
 
-fn gathered(mut ids: impl Iterator<Item = u32>) -> RoaringBitmap {
-    let mut set = TermIds::new(ids.next().unwrap());
-    ids.for_each(|id| set.push(id).unwrap());
-    set.to_bitmap().unwrap()
+fn gathered(ids: impl Iterator<Item = u32>) -> RoaringBitmap {
+    decode_bitmap(&encoded(ids)).unwrap()
+}
+
+fn encoded(ids: impl Iterator<Item = u32>) -> Vec<u8> {
+    let (mut encoder, mut bytes) = (Encoder::default(), Vec::new());
+    ids.for_each(|id| encoder.push(id));
+    encoder.finish(&mut bytes);
+    bytes
 }
 
 /// Two lengths and three files: opening, every read, searches and checks end in an answer or an error.
@@ -377,13 +383,7 @@ mod tests {
     #[test]
     fn damaged_bitmaps() {
         let mut rng = SplitMix64::new(2);
-        let mut set = TermIds::new(3);
-        (4..400)
-            .chain((70_000..80_000).step_by(3))
-            .chain(200_000..200_300)
-            .for_each(|id| set.push(id).unwrap());
-        let mut good = Vec::new();
-        set.serialize(&mut good);
+        let good = encoded((3..400).chain((70_000..80_000).step_by(3)).chain(200_000..200_300));
         for _ in 0..300 {
             let mut data = good.clone();
             let within = if rng.below(2) == 0 { 30 } else { data.len() as u64 };

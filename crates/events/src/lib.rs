@@ -78,7 +78,7 @@ mod terms;
 mod verify;
 mod writer;
 
-pub use bitmap::{TermIds, decode_bitmap};
+pub use bitmap::decode_bitmap;
 pub use counts::EventCounts;
 pub use error::{Error, Result};
 pub use filter::{Filter, Order, Position, Query};

@@ -6,7 +6,8 @@ use icecore_diskio::{Disk, first_difference};
 use icecore_ledger::Decoder;
 
 use crate::{
-    ChunkEvents, Error, IndexSummary, Options, Position, Result, TermHasher, TermIds, TermSet,
+    ChunkEvents, Error, IndexSummary, Options, Position, Result, TermHasher, TermSet,
+    bitmap::Encoder,
     query::stored_fields,
     record::damaged,
     writer::{SealedFiles, write_index},
@@ -14,6 +15,8 @@ use crate::{
 
 /// A contract and four topics.
 const MAX_TERMS_PER_EVENT: u64 = 5;
+/// So many terms of events are added to the rebuilt index at once.
+const POSTINGS_AT_ONCE: usize = 1000;
 
 impl ChunkEvents {
     /// Reads all three files and checks all that can be checked without the chain's decoder: checksums, counts, every
@@ -47,7 +50,7 @@ impl ChunkEvents {
     fn verify_bitmaps(&self) -> Result<()> {
         let terms = self.index_pack.item_count()?;
         let mut items = self.index_pack.read_range(0, terms)?;
-        let mut expected = Vec::new();
+        let (mut encoder, mut expected) = (Encoder::default(), Vec::new());
         // A few bytes can stand for 2^32 ids, and all are gone through.
         let mut ids_left = MAX_TERMS_PER_EVENT * u64::from(self.event_count()?);
         for rank in 0..terms {
@@ -57,11 +60,9 @@ impl ChunkEvents {
             let bitmap = self.decode_ids(rank, bytes)?;
             ids_left = (ids_left.checked_sub(bitmap.len()))
                 .ok_or_else(|| corrupt("with it, there are more ids than the events have terms"))?;
-            let mut ids = bitmap.iter();
-            let mut again = TermIds::new(ids.next().ok_or_else(|| corrupt("it is empty"))?);
-            ids.try_for_each(|id| again.push(id))?;
             expected.clear();
-            again.serialize(&mut expected);
+            bitmap.iter().for_each(|id| encoder.push(id));
+            encoder.finish(&mut expected);
             if expected != bytes {
                 return Err(corrupt("its bitmap is not in the form that the format asks for"));
             }
@@ -82,10 +83,18 @@ impl ChunkEvents {
         options: Options,
     ) -> Result<IndexSummary> {
         let (mut terms, mut hasher) = (TermSet::new(), TermHasher::default());
+        let mut postings = Vec::new();
         self.each_event(0..self.event_count()?, |id, record| {
             let fields = stored_fields(&self.paths.events, id, record.body, decoder)?;
-            hasher.keys(&fields).try_for_each(|key| terms.add(key, id))
+            postings.extend(hasher.keys(&fields).map(|key| (key, id)));
+            if postings.len() < POSTINGS_AT_ONCE {
+                return Ok(());
+            }
+            terms.add_all(&postings)?;
+            postings.clear();
+            Ok(())
         })?;
+        terms.add_all(&postings)?;
         write_index(disk, hash_path, pack_path, &terms, options)
     }
 

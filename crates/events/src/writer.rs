@@ -106,6 +106,7 @@ pub struct ChunkEventsWriter {
     terms: TermSet,
     hasher: TermHasher,
     record: Vec<u8>,
+    postings: Vec<(TermKey, u32)>,
     failed: Option<Error>,
 }
 
@@ -137,6 +138,7 @@ impl ChunkEventsWriter {
             terms: TermSet::new(),
             hasher: TermHasher::default(),
             record: Vec::new(),
+            postings: Vec::new(),
             failed: None,
         })
     }
@@ -157,15 +159,14 @@ impl ChunkEventsWriter {
     fn append(&mut self, seq: LedgerSeq, closed_at: i64, events: &[Event<'_>]) -> Result<()> {
         let first_id = self.counts.event_count();
         self.counts.push(events.len())?;
+        self.postings.clear();
         for (id, event) in (first_id..self.counts.event_count()).zip(events) {
             self.record.clear();
             EventRecord::of(seq, closed_at, event).encode(&mut self.record)?;
             self.pack.append(&self.record)?;
-            for key in self.hasher.keys(&event.fields) {
-                self.terms.add(key, id)?;
-            }
+            self.postings.extend(self.hasher.keys(&event.fields).map(|key| (key, id)));
         }
-        Ok(())
+        self.terms.add_all(&self.postings)
     }
 
     /// How many ledgers and events there are so far, and the memory that their terms hold.
@@ -287,13 +288,12 @@ fn write_bitmaps(
     let mut pack =
         packfile::Writer::create_on(disk, path, options.pack(INDEX_FORMAT, packfile::Codec::None))?;
     let mut item = Vec::new();
-    for &place in order {
-        let key = &keys[place as usize];
+    terms.serialize_each(order.iter().map(|&place| &keys[place as usize]), |key, bitmap| {
         item.clear();
         item.extend_from_slice(&key.prefix());
-        terms.serialize(key, &mut item);
-        pack.append(&item)?;
-    }
+        item.extend_from_slice(bitmap);
+        Ok(pack.append(&item)?)
+    })?;
     Ok(pack.finish(&[])?)
 }
 

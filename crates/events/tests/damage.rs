@@ -218,10 +218,10 @@ fn more_ids_than_terms_of_events_are_not_gone_through() {
     let events = records(&ours).len() as u32;
     // Every term is said to be in every event, in the right form.
     let everywhere = |term: &Vec<u8>| {
-        let mut ids = icecore_events::TermIds::new(0);
-        (1..events).for_each(|id| ids.push(id).unwrap());
+        let mut ids = icecore_events::RoaringBitmap::from_iter(0..events);
+        ids.optimize();
         let mut item = term[..4].to_vec();
-        ids.serialize(&mut item);
+        ids.serialize_into(&mut item).unwrap();
         item
     };
     let terms: Vec<_> = terms_of(&good[2]).iter().map(everywhere).collect();

@@ -104,10 +104,7 @@ impl HotIndexWriter {
     pub fn append(&mut self, seq: LedgerSeq, events: usize, postings: &[(TermKey, u32)]) -> Result<()> {
         self.check(seq, events, postings)?;
         let total = total_with(&self.builder.counts(), events)?;
-        self.builder.terms.touch(postings);
-        for &(key, id) in postings {
-            self.builder.terms.add(key, id)?;
-        }
+        self.builder.terms.add_all(postings)?;
         self.builder.end_ledger(total);
         self.builder.publish();
         Ok(())

@@ -17,7 +17,7 @@
 //! reference that was stored with `Release` after the block's first id; a delta seen in part ends with a 0 where more
 //! should be, and counts as not there.
 
-use std::{ops::Range, sync::atomic::Ordering::Relaxed};
+use std::{hint::black_box, ops::Range, sync::atomic::Ordering::Relaxed};
 
 use roaring::RoaringBitmap;
 
@@ -40,6 +40,9 @@ const WINDOW: u32 = 1 << 16;
 const DENSE_BLOCKS: usize = 32;
 /// From so many ids on, bits take no more than two bytes an id.
 const DENSE_IDS: u32 = 4096;
+
+/// Terms of more blocks are few.
+const FETCHED_BLOCKS: usize = 8;
 
 const UNITS: usize = CAPACITY / UNIT_WORDS;
 /// From here on there are no more bits, so that what is left is easily reckoned.
@@ -135,8 +138,8 @@ impl<'a> Block<'a> {
         true
     }
 
-    /// Appends the ids below `end` of a small block whose ids come after `base`.
-    fn decode(self, base: u32, end: u32, ids: &mut Vec<u32>) {
+    /// Calls `each` with the ids below `end` of a small block whose ids come after `base`.
+    fn decode(self, base: u32, end: u32, mut each: impl FnMut(u32)) {
         let (mut id, mut delta, mut shift) = (base, 0, 0);
         for word in self.data() {
             for byte in word.load(Relaxed).to_le_bytes() {
@@ -149,10 +152,21 @@ impl<'a> Block<'a> {
                         if id >= end {
                             return;
                         }
-                        ids.push(id);
+                        each(id);
                         (delta, shift) = (0, 0);
                     }
                 }
+            }
+        }
+    }
+
+    /// Calls `each` with the ids below `end` that have bits.
+    fn each_bit(self, end: u32, mut each: impl FnMut(u32)) {
+        for (id, word) in (self.last() & !(WINDOW - 1)..end).step_by(32).zip(self.data()) {
+            let mut bits = word.load(Relaxed);
+            while bits != 0 && id + bits.trailing_zeros() < end {
+                each(id + bits.trailing_zeros());
+                bits &= bits - 1;
             }
         }
     }
@@ -216,13 +230,40 @@ impl Chains {
                 append(&mut ids, &mut batch);
                 ids |= block.bitmap();
             } else {
-                block.decode(base, within.end, &mut batch);
+                block.decode(base, within.end, |id| batch.push(id));
             }
         }
         append(&mut ids, &mut batch);
         ids.remove_range(..within.start);
         ids.remove_range(within.end..);
         ids
+    }
+
+    /// Has the newest blocks of many terms fetched, each next one of all terms at once: one by one, each would wait for the
+    /// one that links to it.
+    pub(super) fn fetch(&self, tails: impl Iterator<Item = BlockRef>) {
+        let mut tails: Vec<_> = tails.filter(|tail| *tail != BlockRef::NONE).collect();
+        for _ in 0..FETCHED_BLOCKS {
+            tails.retain_mut(|tail| {
+                *tail = self.block(*tail).link();
+                *tail != BlockRef::NONE
+            });
+        }
+        black_box(tails);
+    }
+
+    /// Calls `each` with the ids of a term below `end`, which ascend.
+    pub(super) fn each(&self, first: u32, tail: BlockRef, end: u32, mut each: impl FnMut(u32)) {
+        if first < end {
+            each(first);
+        }
+        for (block, base) in self.reaching_into(first, tail, &(0..end)).into_iter().rev() {
+            if block.size == BITS {
+                block.each_bit(end, &mut each);
+            } else {
+                block.decode(base, end, &mut each);
+            }
+        }
     }
 
     /// The blocks that may have ids of a range, newest first, each with the id that comes before its own.
@@ -365,6 +406,12 @@ mod tests {
             self.chains.ids(self.first, self.tail, within).iter().collect()
         }
 
+        fn each(&self, end: u32) -> Vec<u32> {
+            let mut ids = Vec::new();
+            self.chains.each(self.first, self.tail, end, |id| ids.push(id));
+            ids
+        }
+
         /// The bytes of its blocks, and how many of these are bits.
         fn size(&self) -> (usize, usize) {
             let (mut at, mut bytes, mut bits) = (self.tail, 0, 0);
@@ -402,11 +449,14 @@ mod tests {
         fn any_ids_are_read_back_whole_and_in_part(ids in sets(), cuts in prop::collection::vec(any::<u32>(), 6)) {
             let term = Term::of(&ids);
             prop_assert_eq!(&term.ids(0..u32::MAX), &ids);
+            prop_assert_eq!(&term.each(u32::MAX), &ids);
             let end = ids[ids.len() - 1] + 2;
             for cut in cuts.windows(2) {
                 let within = cut[0] % end..cut[1] % end;
                 let expected: Vec<_> = ids.iter().copied().filter(|id| within.contains(id)).collect();
                 prop_assert_eq!(term.ids(within), expected);
+                let before = ids.partition_point(|id| *id < cut[0] % end);
+                prop_assert_eq!(&term.each(cut[0] % end), &ids[..before]);
             }
             prop_assert!(term.size().0 <= 10 * ids.len() + 256);
         }
@@ -426,9 +476,10 @@ mod tests {
     fn the_highest_ids_of_all() {
         let ids = [0, 1 << 7, 1 << 14, 1 << 21, 1 << 28, u32::MAX - 70_000, u32::MAX - 2, u32::MAX - 1];
         assert_eq!(Term::of(&ids).ids(0..u32::MAX), ids);
+        assert_eq!(Term::of(&ids).each(u32::MAX), ids);
         let dense: Vec<_> = (u32::MAX - 140_000..u32::MAX).collect();
         let term = Term::of(&dense);
-        assert!(term.size().1 > 0 && term.ids(0..u32::MAX) == dense);
+        assert!(term.size().1 > 0 && term.ids(0..u32::MAX) == dense && term.each(u32::MAX) == dense);
     }
 
     #[test]

@@ -18,7 +18,13 @@ use self::{
     chains::{Appender, BlockRef, Chains},
     table::{Place, Table, TableWriter},
 };
-use crate::{Error, Result, TermIds, TermKey, bitmap::serialize_one, keyhash::UniformKeys};
+use crate::{Error, Result, TermKey, bitmap::Encoder, keyhash::UniformKeys};
+
+/// So many terms' memory is fetched at once: as much as the nearest caches hold.
+const BATCH: usize = 512;
+
+/// The same for terms of which all blocks are read.
+const READ_BATCH: usize = 64;
 
 /// The terms as those see them who only look.
 pub(crate) struct Terms {
@@ -37,15 +43,6 @@ impl Terms {
         self.chains.ids(place.first, place.tail, within)
     }
 
-    /// Calls `visit` with every term that has ids below `end`, in no order.
-    pub(crate) fn each(&self, end: u32, mut visit: impl FnMut(TermKey, RoaringBitmap)) {
-        self.table.each(|key, place| {
-            if place.first < end {
-                visit(key, self.ids_at(place, 0..end));
-            }
-        });
-    }
-
     pub(crate) fn len(&self) -> u64 {
         self.table.term_count()
     }
@@ -61,7 +58,7 @@ pub struct TermSet {
     terms: Arc<Terms>,
     table: TableWriter,
     appender: Appender,
-    /// Room for [`touch`](TermSet::touch).
+    /// Room for [`fetch`](TermSet::fetch).
     tails: Vec<BlockRef>,
 }
 
@@ -85,10 +82,13 @@ impl TermSet {
     /// A copy of the ids below `end`.
     pub(crate) fn up_to(&self, end: u32) -> TermSet {
         let mut copy = Self::with_hasher(self.terms.table.hasher().clone());
-        self.terms.each(end, |key, ids| {
-            // What was taken once, in this order, is taken again.
-            let added = ids.iter().try_for_each(|id| copy.add(key, id));
-            debug_assert!(added.is_ok());
+        let Terms { table, chains } = &*self.terms;
+        table.each(|key, place| {
+            chains.each(place.first, place.tail, end, |id| {
+                // What was taken once, in this order, is taken again.
+                let added = copy.add(key, id);
+                debug_assert!(added.is_ok());
+            });
         });
         copy
     }
@@ -116,17 +116,29 @@ impl TermSet {
         Ok(())
     }
 
-    /// Refuses so many ids more where there might be no room for them.
-    pub(crate) fn check_room(&self, ids: usize) -> Result<()> {
-        self.appender.check_room(ids)
+    /// Adds events to terms one by one, as [`add`](TermSet::add) does, in less time: the memory of many terms is fetched at
+    /// once, and is at hand when they are added to.
+    ///
+    /// # Errors
+    /// As of `add`; what came before the posting in question has been added then.
+    pub fn add_all(&mut self, postings: &[(TermKey, u32)]) -> Result<()> {
+        for some in postings.chunks(BATCH) {
+            self.fetch(some);
+            some.iter().try_for_each(|&(key, id)| self.add(key, id))?;
+        }
+        Ok(())
     }
 
-    /// Has the memory of many terms fetched at once, which then is at hand when they are added to one by one.
-    pub(crate) fn touch(&mut self, postings: &[(TermKey, u32)]) {
+    fn fetch(&mut self, postings: &[(TermKey, u32)]) {
         let Terms { table, chains } = &*self.terms;
         self.tails.clear();
         self.tails.extend(postings.iter().filter_map(|(key, _)| self.table.tail(table, key)));
         black_box(self.tails.iter().fold(0, |sum, tail| sum ^ chains.last(*tail)));
+    }
+
+    /// Refuses so many ids more where there might be no room for them.
+    pub(crate) fn check_room(&self, ids: usize) -> Result<()> {
+        self.appender.check_room(ids)
     }
 
     /// How many terms there are.
@@ -139,18 +151,32 @@ impl TermSet {
         self.len() == 0
     }
 
-    /// Appends the serialized bitmap of a term; false where there is no such term.
-    pub fn serialize(&self, key: &TermKey, out: &mut Vec<u8>) -> bool {
-        let Some(place) = self.terms.table.get(key) else { return false };
-        if place.tail == BlockRef::NONE {
-            serialize_one(place.first, out);
-            return true;
+    /// Calls `take` with the serialized bitmap of each of some terms, which are there, in the order of their keys here.
+    ///
+    /// # Errors
+    /// The first of `take`.
+    pub(crate) fn serialize_each<'a>(
+        &self,
+        keys: impl IntoIterator<Item = &'a TermKey>,
+        mut take: impl FnMut(&TermKey, &[u8]) -> Result<()>,
+    ) -> Result<()> {
+        let Terms { table, chains } = &*self.terms;
+        let (mut encoder, mut bytes) = (Encoder::default(), Vec::new());
+        let mut keys = keys.into_iter();
+        loop {
+            let some = keys.by_ref().take(READ_BATCH).filter_map(|key| Some((key, table.get(key)?)));
+            let places: Vec<_> = some.collect();
+            if places.is_empty() {
+                return Ok(());
+            }
+            chains.fetch(places.iter().map(|(_, place)| place.tail));
+            for (key, place) in places {
+                bytes.clear();
+                chains.each(place.first, place.tail, u32::MAX, |id| encoder.push(id));
+                encoder.finish(&mut bytes);
+                take(key, &bytes)?;
+            }
         }
-        let mut ids = TermIds::new(place.first);
-        let added = self.terms.ids_at(place, 0..u32::MAX).iter().try_for_each(|id| ids.push(id));
-        debug_assert!(added.is_ok());
-        ids.serialize(out);
-        true
     }
 
     /// The keys of all terms, in ascending order.
@@ -192,20 +218,57 @@ mod tests {
 
     #[test]
     fn ids_go_to_their_terms() {
-        let [a, b, c] = [1, 2, 3].map(|i| TermKey([i; 16]));
+        let [a, b] = [1, 2].map(|i| TermKey([i; 16]));
         let mut terms = TermSet::new();
         for (key, id) in [(b, 0), (a, 0), (b, 0), (b, 4), (a, 5), (b, 9)] {
             terms.add(key, id).unwrap();
         }
         assert!(matches!(terms.add(b, 8), Err(Error::Descending { last: 9, id: 8 })));
         assert!(matches!(terms.add(b, u32::MAX), Err(Error::TooLarge { .. })));
-        assert_eq!(terms.sorted_keys(), [a, b]);
-        let ids = |key| {
-            let mut bytes = Vec::new();
-            terms
-                .serialize(&key, &mut bytes)
-                .then(|| crate::decode_bitmap(&bytes).unwrap().iter().collect::<Vec<_>>())
-        };
-        assert_eq!((ids(a), ids(b), ids(c)), (Some(vec![0, 5]), Some(vec![0, 4, 9]), None));
+        let mut sets = Vec::new();
+        let keys = terms.sorted_keys();
+        let serialized = terms.serialize_each(&keys, |key, bytes| {
+            sets.push((*key, crate::decode_bitmap(bytes)?.iter().collect::<Vec<_>>()));
+            Ok(())
+        });
+        serialized.unwrap();
+        assert_eq!(sets, [(a, vec![0, 5]), (b, vec![0, 4, 9])]);
+    }
+
+    #[test]
+    fn one_by_one_and_many_at_once_are_the_same() {
+        let mut rng = SplitMix64::new(2);
+        let key = |number: u64| TermKey(SplitMix64::new(number).key());
+        let mut postings = Vec::new();
+        for id in 0..20_000 {
+            // Terms of one event, of few, of many, and of all.
+            let numbers = [u64::from(id) << 32, rng.below(3000), rng.below(3), 5000];
+            postings.extend(numbers.map(|number| (key(number), id)));
+        }
+        let (mut one_by_one, mut at_once) = (TermSet::new(), TermSet::new());
+        postings.iter().for_each(|&(key, id)| one_by_one.add(key, id).unwrap());
+        postings.chunks(3000).for_each(|some| at_once.add_all(some).unwrap());
+        let mut model = std::collections::BTreeMap::<_, RoaringBitmap>::new();
+        for (key, id) in postings {
+            model.entry(key).or_default().insert(id);
+        }
+        for terms in [one_by_one, at_once] {
+            let (keys, mut sets) = (terms.sorted_keys(), Vec::new());
+            let serialized = terms.serialize_each(&keys, |key, bytes| {
+                sets.push((*key, crate::decode_bitmap(bytes)?));
+                Ok(())
+            });
+            serialized.unwrap();
+            assert!(sets.iter().map(|(key, ids)| (key, ids)).eq(&model));
+        }
+    }
+
+    #[test]
+    fn what_a_batch_holds_before_its_fault_is_there() {
+        let [a, b] = [1, 2].map(|i| TermKey([i; 16]));
+        let mut terms = TermSet::new();
+        let refused = terms.add_all(&[(a, 5), (b, 6), (a, 4), (b, 7)]);
+        assert!(matches!(refused, Err(Error::Descending { last: 5, id: 4 })));
+        assert!(terms.shared().ids(&b, 0..9).iter().eq([6]));
     }
 }
