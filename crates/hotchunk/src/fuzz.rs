@@ -255,10 +255,12 @@ impl Case {
                 let failed = self.hot.commit(&raw, &Toy).expect_err("the fault");
                 // Written or not, nobody sees it.
                 let (seq, decoded) = (LedgerSeq(self.next()), Toy.decode(&raw).expect("it decodes"));
-                assert_eq!(self.hot.ledger(seq).expect("nothing"), None);
+                let view = self.hot.view().expect("open");
+                assert_eq!(view.ledger(seq).expect("nothing"), None);
                 for hash in decoded.hashes() {
-                    assert_eq!(self.hot.transaction(&hash).expect("nothing"), None);
+                    assert_eq!(view.ledger_of(&hash).expect("nothing"), None);
                 }
+                drop(view);
                 self.written = (phase == Phase::Apply).then_some(raw);
                 assert_eq!(failed.phase, phase);
                 assert!(failed.source.is_retryable());
