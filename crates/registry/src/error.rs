@@ -30,7 +30,7 @@ pub enum Error {
         /// The key that was asked for.
         key: String,
     },
-    /// A pass was not let through a gate.
+    /// A pass, or a clear that came to its wipe, was not let through a gate. Nothing was done: the store holds what it held.
     #[error(transparent)]
     Pass(#[from] PassRefused),
 }

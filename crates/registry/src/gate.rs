@@ -67,14 +67,15 @@ impl PassGate {
     ///
     /// [`PassRefused`] if the gate is closed or held, or another pass is under way.
     pub fn begin_pass(&self) -> Result<PassGuard, PassRefused> {
+        // Decides nothing, but who is refused anyway must not look like a pass to a teardown that waits for the last one.
+        if let Some(refusal) = self.refusal() {
+            return Err(refusal);
+        }
         if mutants::on("look_before_claim") {
-            if let Some(refusal) = self.refusal() {
-                return Err(refusal);
-            }
             self.inner.probes.at("between_claim_and_look");
             return self.claim().ok_or(PassRefused::Busy);
         }
-        let Some(pass) = self.claim() else { return Err(self.refusal().unwrap_or(PassRefused::Busy)) };
+        let pass = self.claim().ok_or(PassRefused::Busy)?;
         self.inner.probes.at("between_claim_and_look");
         order_write_before_read();
         // On refusal the guard's drop gives the claim back, and wakes a teardown that saw it.
@@ -130,14 +131,25 @@ impl PassGate {
             .is_some()
     }
 
-    /// Waits for the gate's one pass and takes it, until `deadline`. For a holder of the gate, whom it does not stop.
+    /// Waits for the gate's one pass and takes it, until `deadline`. For a holder of the gate, whom it does not stop,
+    /// unless it is closed.
     pub(crate) async fn take_pass(
         &self,
         time: Time<'_>,
         deadline: Duration,
         _held: &GateGuard,
-    ) -> Option<PassGuard> {
-        wait(&self.inner.signal, time, Some(deadline), || self.claim().map_or(Look::Later, Look::Done)).await
+    ) -> Option<Result<PassGuard, PassRefused>> {
+        let take = || {
+            let Some(pass) = self.claim() else { return Look::Later };
+            order_write_before_read();
+            Look::Done(if self.is_closed() { Err(PassRefused::Closed) } else { Ok(pass) })
+        };
+        wait(&self.inner.signal, time, Some(deadline), take).await
+    }
+
+    /// Whether the other is a clone of this one.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
     }
 
     fn claim(&self) -> Option<PassGuard> {

@@ -11,9 +11,11 @@
 //! dropped future detaches a worker: it stays alive to every question and is reaped later. A start and a shutdown are each
 //! one step, so a worker is in the report or its start was refused. And a report is clean only if everybody ended well.
 //!
-//! Everything waits as plain futures that need no runtime. The `_blocking` calls park a thread and are always there; with
-//! the feature `tokio` there are tasks, and async calls of the same code. In a build with `panic = "abort"` a panic ends
-//! the process, and nothing here is honoured; a notice says so once.
+//! Everything waits as plain futures that need no runtime. The `_blocking` calls park a thread, which must not be one that
+//! drives tasks: those they wait for could not go on. They are always there; with the feature `tokio` there are tasks, and
+//! async calls of the same code, whose budgets want a runtime with its timer enabled: without one they hold, but are
+//! watched by polling. In a build with `panic = "abort"` a panic ends the process, and nothing here is honoured; a notice
+//! says so once.
 //!
 //! ```
 //! use icecore_registry::{Registry, WorkerConfig};

@@ -5,7 +5,7 @@
 //!              ─▶ the rest by weight ─▶ orphans ─▶ passes of later components ─▶ report ─▶ let the gates go (closed)
 //!
 //!   clear      clearing latch ─▶ hold gate ─▶ cancel, join, drain pass ─▶ clean, and nobody of the key alive?
-//!              ─▶ take the pass ─▶ wipe ─▶ give back pass, gate, latch          no: refuse, nothing was touched
+//!              ─▶ take the pass, unless closed ─▶ wipe ─▶ give back pass, gate, latch    no: refuse, nothing was touched
 //!
 //!   quiesce    hold gate ─▶ wait for a running clear ─▶ cancel, join ─▶ drain pass ─▶ give back gate
 //! ```
@@ -20,6 +20,7 @@ use crate::{
     WorkerStatus, mutants,
     outcome::Outcome,
     shared::IfDropped,
+    shutdown::merge,
     sync::{Mutex, lock},
     wait::{Look, Time, Timer, block_on, join_all, wait},
 };
@@ -127,7 +128,8 @@ impl<K: Key> Manager<K> {
     /// # Errors
     ///
     /// [`Error::ShutdownIncomplete`] if it did not come to rest before `within` is over: `wipe` did not run, the store is
-    /// as it was, and so must stay whatever mirrors it. [`Error::UnknownComponent`].
+    /// as it was, and so must stay whatever mirrors it. [`Error::Pass`], with the same meaning, if the gate was closed for
+    /// good. [`Error::UnknownComponent`].
     pub fn clear_blocking<T>(&self, key: K, within: Duration, wipe: impl FnOnce() -> T) -> Result<T> {
         block_on(|timer| async move { self.wipe_at_rest(self.time(&timer), key, within, wipe).await })
     }
@@ -200,7 +202,7 @@ impl<K: Key> Manager<K> {
         let if_dropped = if asker == Asker::Shutdown { IfDropped::Keep } else { IfDropped::Park };
         let worker = shared.quiesce(time, key, limit, if_dropped).await;
         if asker == Asker::Shutdown {
-            self.remember_loop(key, &worker);
+            merge(&mut lock(&self.components).loops, key, &worker);
         }
         let gate = drain(time, &component.gate, &worker, until(component.pass_budget)).await;
         let lowers = mutants::on("quiesce_lowers_gate") && !self.registry.is_clearing(key);
@@ -227,7 +229,11 @@ impl<K: Key> Manager<K> {
         }
         let status = self.rest(time, key, None, Asker::Anybody).await;
         self.require_rest(key, status)?;
-        lock(&self.components).known.remove(&key);
+        let known = &mut lock(&self.components).known;
+        // Another destroy may have been faster, and the key be in use again.
+        if known.get(&key).is_some_and(|now| now.gate.is(&component.gate)) {
+            known.remove(&key);
+        }
         Ok(())
     }
 
@@ -243,10 +249,12 @@ impl<K: Key> Manager<K> {
         let _latch = self.registry.hold_clearing(key);
         let held = gate.hold();
         let mut status = self.rest(time, key, Some(deadline), Asker::Clear).await;
-        let pass = gate.take_pass(time, deadline, &held).await;
+        self.require_rest(key, status.clone())?;
+        let pass = gate.take_pass(time, deadline, &held).await.transpose()?;
         if pass.is_none() {
             status.gate = GateStatus::PassTimeout;
         }
+        // Again: a thread may have been registered in that wait.
         self.require_rest(key, status)?;
         Ok(wipe())
     }
@@ -319,7 +327,8 @@ impl<K: Key> Manager<K> {
         .await;
         {
             let components = lock(&self.components);
-            merge(&mut report.per_worker, &components.loops);
+            // What the registry, which came later, did find is newer and stays.
+            components.loops.iter().for_each(|(key, own)| merge(&mut report.per_worker, *key, own));
             report.gates.clone_from(&components.gates);
         }
         if let Some(closing) = &shared.table().closing {
@@ -342,32 +351,11 @@ impl<K: Key> Manager<K> {
         let weight = table.slots.get(&key).and_then(|slot| Some(slot.worker.as_ref()?.weight));
         weight.is_none_or(|weight| weight <= 0)
     }
-
-    /// A loop that a cancelled shutdown has joined is not running the next time: the first answer counts.
-    fn remember_loop(&self, key: K, status: &WorkerStatus) {
-        let mut components = lock(&self.components);
-        if *status == WorkerStatus::NotRunning && !mutants::on("last_answer_counts") {
-            components.loops.entry(key).or_insert(WorkerStatus::NotRunning);
-        } else {
-            components.loops.insert(key, status.clone());
-        }
-    }
 }
 
 impl Default for Component {
     fn default() -> Self {
         Self { gate: PassGate::new(), pass_budget: DEFAULT_PASS_BUDGET }
-    }
-}
-
-/// A component's status stands where the registry, which came later, found nobody running; what the registry did find is
-/// newer and stays.
-fn merge<K: Key>(per_worker: &mut BTreeMap<K, WorkerStatus>, loops: &BTreeMap<K, WorkerStatus>) {
-    for (key, own) in loops {
-        let entry = per_worker.entry(*key).or_insert(WorkerStatus::NotRunning);
-        if *entry == WorkerStatus::NotRunning || mutants::on("merge_clobbers") {
-            *entry = own.clone();
-        }
     }
 }
 

@@ -172,7 +172,7 @@ impl<K: Key> Registry<K> {
                 ?key,
                 generation,
                 ?refusal,
-                "a thread was registered too late; it is kept as an orphan"
+                "a thread was registered whose start is refused; it is kept as an orphan"
             );
             return refusal;
         }
@@ -209,7 +209,8 @@ impl<K: Key> Registry<K> {
     }
 
     /// Ends everything: no start succeeds any more; workers are quiesced tier after tier, lower weights first, equal ones
-    /// together; orphans are reaped. Callers at the same time share one shutdown, and later ones its report.
+    /// together; orphans are reaped. Callers at the same time share one shutdown, and later ones its report; a shutdown whose
+    /// future is neither polled nor dropped holds up the others.
     ///
     /// A worker must not call it: it would wait for itself until its budget is over.
     pub fn shutdown_blocking(&self) -> ShutdownReport<K> {
@@ -282,8 +283,7 @@ impl<K: Key> Registry<K> {
 
 #[cfg(feature = "tokio")]
 impl<K: Key> Registry<K> {
-    /// [`start_thread`](Self::start_thread) for async code: the wait for the predecessor is awaited, in a tokio runtime
-    /// with its timer enabled. Dropped in that wait, it leaves the new worker running and the predecessor among the orphans.
+    /// [`start_thread`](Self::start_thread) for async code: the wait for the predecessor is awaited. Dropped in that wait, it leaves the new worker running and the predecessor among the orphans.
     pub async fn start_thread_async<B, R>(&self, key: K, config: WorkerConfig, body: B) -> StartOutcome
     where
         B: FnOnce(CancelToken) -> R + Send + 'static,
@@ -297,16 +297,16 @@ impl<K: Key> Registry<K> {
         outcome
     }
 
-    /// [`start_thread`](Self::start_thread) for a body that blocks on futures of the runtime it is started in, which must
-    /// have more than one thread: [`StartOutcome::WrongRuntime`] otherwise.
-    pub fn start_thread_with_runtime<B, R>(&self, key: K, config: WorkerConfig, body: B) -> StartOutcome
+    /// [`start_thread_async`](Self::start_thread_async) for a body that blocks on futures of the runtime it is started in,
+    /// which must have more than one thread: [`StartOutcome::WrongRuntime`] otherwise.
+    pub async fn start_thread_with_runtime<B, R>(&self, key: K, config: WorkerConfig, body: B) -> StartOutcome
     where
         B: FnOnce(CancelToken, tokio::runtime::Handle) -> R + Send + 'static,
         R: IntoStatus,
     {
         match tokio::runtime::Handle::try_current() {
             Ok(runtime) if runtime.runtime_flavor() == tokio::runtime::RuntimeFlavor::MultiThread => {
-                self.start_thread(key, config, move |token| body(token, runtime))
+                self.start_thread_async(key, config, move |token| body(token, runtime)).await
             }
             _ => StartOutcome::WrongRuntime,
         }
@@ -334,20 +334,17 @@ impl<K: Key> Registry<K> {
         outcome
     }
 
-    /// [`quiesce_blocking`](Self::quiesce_blocking) for async code, in a tokio runtime with its timer enabled. Dropped
-    /// half-way, it leaves the worker among the orphans, told to end.
+    /// [`quiesce_blocking`](Self::quiesce_blocking) for async code. Dropped half-way, it leaves the worker among the orphans, told to end.
     pub async fn quiesce(&self, key: K) -> WorkerStatus {
         self.shared.quiesce(self.shared.time(&Timer::Tokio), key, None, IfDropped::Park).await
     }
 
-    /// [`reap_orphans_blocking`](Self::reap_orphans_blocking) for async code, in a tokio runtime with its timer enabled.
-    /// Dropped half-way, it has changed nothing.
+    /// [`reap_orphans_blocking`](Self::reap_orphans_blocking) for async code. Dropped half-way, it has changed nothing.
     pub async fn reap_orphans(&self, grace: Duration) -> Vec<(K, WorkerStatus)> {
         self.shared.reap(self.shared.time(&Timer::Tokio), grace).await
     }
 
-    /// [`shutdown_blocking`](Self::shutdown_blocking) for async code, in a tokio runtime with its timer enabled. Dropped
-    /// half-way, it leaves the registry closing and every handle owned; called again, it goes on.
+    /// [`shutdown_blocking`](Self::shutdown_blocking) for async code. Dropped half-way, it leaves the registry closing and every handle owned; called again, it goes on.
     pub async fn shutdown(&self) -> ShutdownReport<K> {
         self.shared.shut_down(self.shared.time(&Timer::Tokio)).await
     }

@@ -261,22 +261,23 @@ impl<K: Key> Shared<K> {
     }
 
     fn look_at(&self, key: K, generation: u64) -> Look<Seen> {
-        let table = self.table();
-        let Some(slot) = table.slots.get(&key) else {
-            return Look::Done(Seen::Gone(WorkerStatus::NotRunning));
-        };
-        if slot.generation != generation {
+        let mut table = self.table();
+        let slot = table.slots.get(&key).filter(|slot| slot.generation == generation);
+        let Some((in_slot, last)) = slot.map(|slot| (slot.worker.is_some(), slot.last.clone())) else {
             return Look::Done(Seen::Gone(WorkerStatus::Superseded));
-        }
-        match &slot.worker {
+        };
+        match table.find(key, generation) {
+            // Another quiesce of this generation was over first, and gave up on it …
+            Some(worker) if !in_slot && !worker.handle.finished() => {
+                Look::Done(Seen::Gone(WorkerStatus::Detached))
+            }
             Some(worker) => match look_until_ended(all_ended([&worker.handle].into_iter())) {
                 Look::Done(()) => Look::Done(Seen::Ended),
                 Look::Later => Look::Later,
                 Look::LaterUntold => Look::LaterUntold,
             },
-            // Another quiesce of this generation was over first: it gave up on it, or joined it.
-            None if table.orphan_alive(key) => Look::Done(Seen::Gone(WorkerStatus::Detached)),
-            None => Look::Done(Seen::Gone(slot.last.clone().unwrap_or(WorkerStatus::NotRunning))),
+            // … or joined it.
+            None => Look::Done(Seen::Gone(last.unwrap_or(WorkerStatus::NotRunning))),
         }
     }
 

@@ -77,7 +77,7 @@ impl<K: Key> Shared<K> {
             if mutants::on("cancelled_shutdown_parks") { IfDropped::Park } else { IfDropped::Keep };
         let status = self.quiesce(time, key, None, if_dropped).await;
         if let Some(closing) = &mut self.table().closing {
-            closing.seen.insert(key, status);
+            merge(&mut closing.seen, key, &status);
         }
     }
 
@@ -104,5 +104,14 @@ impl<K: Key> Shared<K> {
             gates: BTreeMap::new(),
             elapsed: self.now().saturating_sub(closing.since),
         })
+    }
+}
+
+/// Adds an answer to those known. Who was joined is not running the next time somebody asks, so the first answer that
+/// says more than that stands.
+pub(crate) fn merge<K: Key>(known: &mut BTreeMap<K, WorkerStatus>, key: K, status: &WorkerStatus) {
+    let entry = known.entry(key).or_insert(WorkerStatus::NotRunning);
+    if *entry == WorkerStatus::NotRunning || mutants::on("merge_clobbers") {
+        *entry = status.clone();
     }
 }

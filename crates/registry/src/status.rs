@@ -120,7 +120,8 @@ impl Display for ComponentStatus {
 #[must_use = "a shutdown may have left workers running: see all_clean() and require_clean()"]
 #[non_exhaustive]
 pub struct ShutdownReport<K> {
-    /// Every key that ever had a worker, and how the last one ended.
+    /// Every key that ever had a worker, and how the one in its slot ended; `NotRunning` if that was joined before the
+    /// shutdown began.
     pub per_worker: BTreeMap<K, WorkerStatus>,
     /// How many orphans survived, that is, still run.
     pub detached: usize,

@@ -36,6 +36,7 @@ pub(crate) struct Slot {
     pub(crate) generation: u64,
     pub(crate) token: Option<CancelToken>,
     pub(crate) worker: Option<Worker>,
+    /// How that worker ended, once it is joined.
     pub(crate) last: Option<WorkerStatus>,
 }
 
@@ -84,6 +85,7 @@ impl<K: Key> Table<K> {
         slot.issued = worker.generation;
         slot.generation = worker.generation;
         slot.token = Some(token);
+        slot.last = None;
         slot.worker.replace(worker)
     }
 

@@ -24,7 +24,8 @@ use crate::{
     status::panic_message,
 };
 
-/// How often threads are looked at that cannot tell us when they end, because somebody else spawned them.
+/// How often threads are looked at that cannot tell us when they end, because somebody else spawned them. Real time,
+/// whatever the clock: nothing is measured with it.
 pub(crate) const COARSE: Duration = Duration::from_millis(50);
 
 /// What a look at the shared state found.
@@ -88,10 +89,8 @@ pub(crate) async fn wait<T>(
         if deadline.is_some_and(|at| at <= time.clock.now()) {
             return Poll::Ready(None);
         }
-        let again = untold.then(|| time.after(COARSE));
-        if let Some(at) = [deadline, again].into_iter().flatten().min() {
-            sleep.until(at, time, cx);
-        }
+        let at_most = (untold && !mutants::on("no_coarse_poll")).then_some(COARSE);
+        sleep.nap(deadline, at_most, time, cx);
         Poll::Pending
     })
     .await
@@ -108,7 +107,7 @@ pub(crate) async fn before<F: Future>(time: Time<'_>, deadline: Duration, future
         if deadline <= time.clock.now() {
             return Poll::Ready(None);
         }
-        sleep.until(deadline, time, cx);
+        sleep.nap(Some(deadline), None, time, cx);
         Poll::Pending
     })
     .await
@@ -144,25 +143,40 @@ pub(crate) async fn either(one: impl Future<Output = ()>, other: impl Future<Out
     .await
 }
 
-/// A pending wake-up at a moment, moved at each poll.
+/// A pending wake-up, put off at each poll.
 #[derive(Default)]
 struct Sleep {
+    /// `None` in it: there is no timer to be had.
     #[cfg(feature = "tokio")]
-    tokio: Option<Pin<Box<tokio::time::Sleep>>>,
+    tokio: Option<Option<Pin<Box<tokio::time::Sleep>>>>,
 }
 
 impl Sleep {
-    fn until(&mut self, at: Duration, time: Time<'_>, cx: &mut Context<'_>) {
-        let Some(nap) = time.clock.arm(at, cx.waker()) else { return };
+    fn nap(
+        &mut self,
+        deadline: Option<Duration>,
+        at_most: Option<Duration>,
+        time: Time<'_>,
+        cx: &mut Context<'_>,
+    ) {
+        let until_deadline = deadline.and_then(|at| time.clock.arm(at, cx.waker()));
+        let Some(nap) = until_deadline.into_iter().chain(at_most).min() else { return };
         match time.timer {
             Timer::Nobody => {}
             Timer::Park(parker) => parker.nap_at_most(nap),
             #[cfg(feature = "tokio")]
             Timer::Tokio => {
                 let until = tokio::time::Instant::now() + nap.min(Duration::from_secs(86_400));
-                let sleep = self.tokio.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until)));
-                sleep.as_mut().reset(until);
-                if sleep.as_mut().poll(cx).is_ready() {
+                // Where there is no timer tokio can only panic, and says why. A shutdown must come to its end there as
+                // well: it is polled without a pause.
+                let sleep = self
+                    .tokio
+                    .get_or_insert_with(|| catch_unwind(|| Box::pin(tokio::time::sleep_until(until))).ok());
+                let due = sleep.as_mut().is_none_or(|sleep| {
+                    sleep.as_mut().reset(until);
+                    sleep.as_mut().poll(cx).is_ready()
+                });
+                if due {
                     cx.waker().wake_by_ref();
                 }
             }

@@ -4,7 +4,9 @@
 
 use std::{
     future::{pending, ready},
+    pin::pin,
     sync::{Arc, mpsc},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -89,6 +91,18 @@ fn restart_waits_for_its_predecessor_without_the_executor() {
         assert_eq!(registry.orphan_count(), 0);
         registry.shutdown().await.require_clean().unwrap();
     });
+    Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap().block_on(async {
+        let registry = Registry::with(RegistryConfig { orphan_grace: HOUR, ..RegistryConfig::default() });
+        let (go, body) = wedge();
+        assert!(registry.start_thread("a", WorkerConfig::default(), body).is_started());
+        registry.cancel("a");
+        let restart =
+            registry.start_thread_with_runtime("a", WorkerConfig::default(), |token, _| token.wait());
+        let (outcome, ()) = tokio::join!(restart, async { drop(go) });
+        assert!(matches!(outcome, StartOutcome::Started(2)));
+        assert_eq!(registry.orphan_count(), 0);
+        registry.shutdown().await.require_clean().unwrap();
+    });
 }
 
 #[test]
@@ -149,8 +163,9 @@ fn without_a_runtime_tasks_are_refused() {
     let registry = Registry::new();
     let outcome = registry.start_task("a", WorkerConfig::default(), until_cancelled);
     assert!(matches!(outcome, StartOutcome::WrongRuntime));
-    let outcome = registry.start_thread_with_runtime("a", WorkerConfig::default(), |_, _| ());
-    assert!(matches!(outcome, StartOutcome::WrongRuntime));
+    let mut start = pin!(registry.start_thread_with_runtime("a", WorkerConfig::default(), |_, _| ()));
+    let outcome = start.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    assert!(matches!(outcome, Poll::Ready(StartOutcome::WrongRuntime)));
     assert!(registry.shutdown_blocking().per_worker.is_empty());
 }
 
@@ -162,7 +177,7 @@ fn tasks_and_threads_wait_in_one_runtime() {
         let weight = |weight| WorkerConfig { weight, ..WorkerConfig::default() };
         let blocking =
             |token: CancelToken, runtime: tokio::runtime::Handle| runtime.block_on(token.cancelled());
-        assert!(registry.start_thread_with_runtime(0, weight(0), blocking).is_started());
+        assert!(registry.start_thread_with_runtime(0, weight(0), blocking).await.is_started());
         for key in 1..50 {
             assert!(registry.start_task(key, weight(key % 3), until_cancelled).is_started());
         }
@@ -201,5 +216,18 @@ fn components_in_async_code() {
         assert!(manager.quiesce("a").await.is_clean());
         manager.destroy("a").await.unwrap();
         manager.shutdown().await.require_clean().unwrap();
+    });
+}
+
+#[test]
+fn tasks_shut_down_in_a_runtime_without_timers() {
+    Builder::new_current_thread().build().unwrap().block_on(async {
+        let registry = Registry::with(RegistryConfig { orphan_grace: Duration::ZERO, ..Default::default() });
+        assert!(registry.start_task("a", WorkerConfig::default(), until_cancelled).is_started());
+        let wedged = WorkerConfig { join_budget: Duration::from_millis(1), ..WorkerConfig::default() };
+        assert!(registry.start_task("b", wedged, |_| pending::<()>()).is_started());
+        let report = registry.shutdown().await;
+        assert_eq!(report.per_worker["a"], WorkerStatus::Ok);
+        assert_eq!(report.per_worker["b"], WorkerStatus::Timeout);
     });
 }

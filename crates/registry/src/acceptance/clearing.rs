@@ -209,6 +209,10 @@ fn clear_minds_the_orphans_of_its_key_only() {
         started(manager.registry().start_thread("a", WorkerConfig::default(), |_| ()));
         until(|| !manager.registry().is_running("a"));
         refused_with(WorkerStatus::Detached, clear(&manager, &store).ready(), &store);
+        // A pass is not waited for then: its end would change nothing.
+        let pass = manager.gate("a").unwrap().begin_pass().unwrap();
+        refused_with(WorkerStatus::Detached, clear(&manager, &store).ready(), &store);
+        drop(pass);
         older.let_go();
         manager.registry().reap_orphans_blocking(HOUR);
         let _of_another = orphan(manager.registry(), "b");

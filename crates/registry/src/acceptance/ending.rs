@@ -154,6 +154,52 @@ fn cancelled_manager_shutdown_can_be_taken_up_again() {
     });
 }
 
+#[test]
+fn shutdowns_of_manager_and_registry_at_once_lose_no_answer() {
+    within_seconds(5, || {
+        let (manager, _clock) = managed();
+        let mut last = Wedge::new();
+        last.start(manager.registry(), "last", weight(10));
+        for key in ["a", "b"] {
+            started(manager.registry().start_thread(key, weight(-1), |_| Err("broken")));
+            until(|| !manager.registry().is_running(key));
+        }
+        let told_to_end = Arc::clone(&last.token);
+        let (inside, other) = (Arc::downgrade(&manager), Arc::new(Mutex::new(None)));
+        let report = Arc::clone(&other);
+        // While the manager joins "a", and will come to "b", the registry's own shutdown is at its last tier.
+        manager.registry().shared().probes.arm("joining", move || {
+            let manager = inside.upgrade().unwrap();
+            *other.lock().unwrap() = Some(thread::spawn(move || manager.registry().shutdown_blocking()));
+            until(|| told_to_end.lock().unwrap().as_ref().is_some_and(CancelToken::is_cancelled));
+        });
+        let mut ending = shutdown_all(&manager);
+        assert!(ending.is_pending());
+        last.let_go();
+        let report = report.lock().unwrap().take().unwrap().join().unwrap();
+        for key in ["a", "b"] {
+            assert_eq!(report.per_worker[key], WorkerStatus::Error("broken".to_owned()));
+        }
+        assert_eq!(ending.ready().per_worker, report.per_worker);
+    });
+}
+
+#[test]
+fn destroy_forgets_no_later_component() {
+    within_seconds(5, || {
+        let (manager, _clock) = managed();
+        let pass = manager.add("a", PASS).begin_pass().unwrap();
+        let (mut one, mut other) = (destroy(&manager), destroy(&manager));
+        assert!(one.is_pending() && other.is_pending());
+        drop(pass);
+        assert_eq!(one.ready(), Ok(()));
+        let later = manager.add("a", PASS);
+        assert_eq!(other.ready(), Ok(()));
+        assert!(manager.shutdown_blocking().gates.contains_key("a"));
+        assert_eq!(later.pass(|| ()), Err(crate::PassRefused::Closed));
+    });
+}
+
 fn destroy(manager: &Manager<Key>) -> Steps<'_, crate::Result<()>> {
     Steps::new(manager.end(manager.time(&Timer::Nobody), "a"))
 }
@@ -187,12 +233,13 @@ fn runtime_may_go_right_after_a_clean_shutdown() {
         let registry: Registry<Key> = Registry::new();
         let (go, hold) = mpsc::channel::<()>();
         runtime.block_on(async {
-            started(registry.start_thread_with_runtime("thread", weight(1), move |token, runtime| {
+            let body = move |token: CancelToken, runtime: tokio::runtime::Handle| {
                 token.wait();
                 let _ = hold.recv();
                 // Needs the runtime until the end.
                 runtime.block_on(async { tokio::time::sleep(Duration::from_millis(1)).await });
-            }));
+            };
+            started(registry.start_thread_with_runtime("thread", weight(1), body).await);
             let task = |token: CancelToken| async move { token.cancelled().await };
             started(registry.start_task("task", weight(0), task));
             // The thread goes on when the shutdown waits for it.
@@ -222,7 +269,7 @@ fn tasks_alone_shut_down_on_one_thread() {
                 started(registry.start_task(key, WorkerConfig::default(), task));
             }
             let refused = registry.start_thread_with_runtime("c", WorkerConfig::default(), |_, _| ());
-            assert!(matches!(refused, StartOutcome::WrongRuntime));
+            assert!(matches!(refused.await, StartOutcome::WrongRuntime));
             let report = registry.shutdown().await;
             assert!(report.all_clean());
             assert_eq!(report.per_worker.len(), 2);

@@ -165,6 +165,9 @@ fn pass_after_shutdown_is_refused_for_good() {
         assert_eq!(gate.begin_pass().unwrap_err(), PassRefused::Closed);
         // Later components are born closed.
         assert_eq!(manager.add("b", PASS).pass(|| ()), Err(PassRefused::Closed));
+        // To wipe is to persist.
+        let cleared = manager.clear_blocking("a", HOUR, || panic!("wiped after the shutdown"));
+        assert_eq!(cleared, Err(PassRefused::Closed.into()));
     });
 }
 
@@ -260,6 +263,10 @@ fn handshake_misses_neither_side() {
     assert!(seen_by_teardown || pass.is_err(), "a pass works, and the teardown saw none");
     assert_eq!(pass.unwrap_err(), PassRefused::Gated);
     assert!(!gate.is_busy());
+    // Who is refused anyway is no pass that a teardown would have to wait for.
+    gate.probes().arm("between_claim_and_look", || panic!("it claims"));
+    assert_eq!(gate.begin_pass().unwrap_err(), PassRefused::Gated);
+    gate.probes().arm("between_claim_and_look", || ());
     drop(held);
     assert_eq!(gate.pass(|| 7), Ok(7));
 }

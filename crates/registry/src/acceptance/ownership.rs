@@ -1,4 +1,4 @@
-//! Races 1–3, 12–14, 16, 17: no timeout, no dropped future and no late comer takes a handle away from the registry.
+//! Races 1–3, 12–14, 16, 17, and who waits beside them: no timeout, no dropped future and no late comer takes a handle away from the registry.
 
 use super::*;
 
@@ -162,4 +162,38 @@ fn late_registration_is_in_the_report() {
             drop(keep);
         });
     }
+}
+
+#[test]
+fn quiesce_of_a_worker_given_up_on_tells_how_it_ended() {
+    within_seconds(5, || {
+        let (registry, _clock) = by_hand();
+        started(registry.start_thread("a", WorkerConfig::default(), |_| ()));
+        assert_eq!(registry.quiesce_blocking("a"), WorkerStatus::Ok);
+        let (go, hold) = mpsc::channel::<()>();
+        started(registry.start_thread("a", WorkerConfig::default(), move |_| -> () {
+            let _ = hold.recv();
+            panic!("not as well as the first");
+        }));
+        let (mut one, mut other) = (quiesce(&registry, "a"), quiesce(&registry, "a"));
+        assert!(one.is_pending() && other.is_pending());
+        drop(one);
+        drop(go);
+        until(|| !registry.any_alive());
+        assert_eq!(other.ready(), WorkerStatus::Panicked("not as well as the first".to_owned()));
+        assert_eq!(registry.orphan_count(), 0);
+    });
+}
+
+#[test]
+fn thread_of_others_is_looked_at_whatever_the_clock() {
+    within_seconds(5, || {
+        let (registry, _clock) = by_hand();
+        let other = Arc::clone(&registry);
+        let foreign = thread::spawn(move || {
+            until(|| other.snapshot().iter().any(|info| info.state == crate::WorkerState::Stopping));
+        });
+        started(registry.register_thread("a", WorkerConfig::default(), foreign));
+        assert_eq!(registry.quiesce_blocking("a"), WorkerStatus::Ok);
+    });
 }
