@@ -5,6 +5,7 @@
 //! compiled for. A job is run inside of a function that has these features, and everything of it is inlined there, so
 //! that lanes stay in registers. Loads and stores go through references to whole arrays.
 #![allow(unsafe_code)]
+#![cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 
 /// What may be done with eight lanes. A lane has a low and a high half of 32 bits.
 pub(crate) trait Simd: Copy {

@@ -1,4 +1,5 @@
 //! The first pilot that sends all keys of a bucket to free slots: one pilot after another, or eight at a time.
+#![cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 
 use super::table::Taken;
 use crate::{key::fast_range, simd::Simd};
