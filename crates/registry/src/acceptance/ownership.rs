@@ -1,6 +1,10 @@
 //! Races 1–3, 12–14, 16, 17, and who waits beside them: no timeout, no dropped future and no late comer takes a handle away from the registry.
 
 use super::*;
+use crate::{
+    signal::Signal,
+    wait::{Look, wait},
+};
 
 #[test]
 fn dropped_quiesce_keeps_the_handle() {
@@ -196,4 +200,25 @@ fn thread_of_others_is_looked_at_whatever_the_clock() {
         started(registry.register_thread("a", WorkerConfig::default(), foreign));
         assert_eq!(registry.quiesce_blocking("a"), WorkerStatus::Ok);
     });
+}
+
+#[test]
+fn change_right_after_a_look_wakes_the_waiter() {
+    #[derive(Default)]
+    struct Flag(AtomicBool);
+    impl std::task::Wake for Flag {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+    let (signal, clock, woken) = (Signal::default(), ManualClock::new(), Arc::new(Flag::default()));
+    let time = Time { clock: &clock, timer: &Timer::Nobody };
+    let look = || {
+        signal.wake_all();
+        Look::<()>::Later
+    };
+    let mut waiting = Box::pin(wait(&signal, time, None, look));
+    let waker = Waker::from(Arc::clone(&woken));
+    assert!(waiting.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    assert!(woken.0.load(Ordering::SeqCst), "it looked before the change, and nobody tells it");
 }
