@@ -62,6 +62,7 @@ impl Batch {
     /// Empties the batch and keeps its memory.
     pub fn clear(&mut self) {
         self.bytes.truncate(HEADER_BYTES);
+        self.bytes.fill(0);
         self.rows = 0;
         self.too_large = false;
     }
