@@ -20,11 +20,9 @@ use self::{
 };
 use crate::{Error, Result, TermKey, bitmap::Encoder, keyhash::UniformKeys};
 
-/// So many terms' memory is fetched at once: as much as the nearest caches hold.
-const BATCH: usize = 512;
-
-/// The same for terms of which all blocks are read.
-const READ_BATCH: usize = 64;
+/// So many terms' memory is fetched at once: enough for none to be waited for alone, and little enough to be at hand still
+/// when its turn comes.
+const BATCH: usize = 64;
 
 /// The terms as those see them who only look.
 pub(crate) struct Terms {
@@ -164,7 +162,7 @@ impl TermSet {
         let (mut encoder, mut bytes) = (Encoder::default(), Vec::new());
         let mut keys = keys.into_iter();
         loop {
-            let some = keys.by_ref().take(READ_BATCH).filter_map(|key| Some((key, table.get(key)?)));
+            let some = keys.by_ref().take(BATCH).filter_map(|key| Some((key, table.get(key)?)));
             let places: Vec<_> = some.collect();
             if places.is_empty() {
                 return Ok(());
