@@ -37,6 +37,7 @@
 //!
 //! Inside: `format` owns the bytes around the blocks, `bijection` and `ptrhash` own a block's blob (each draws it at its
 //! head, solves blocks and finds slots in them), `algorithm` chooses between the two, `builder` and `reader` do the rest.
+//! Both solvers search in the lanes of `simd`, where the processor has them, and find the same without.
 
 mod algorithm;
 mod bijection;

@@ -7,6 +7,8 @@
 #![allow(unsafe_code)]
 #![cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 
+use std::fmt;
+
 /// What may be done with eight lanes. A lane has a low and a high half of 32 bits.
 pub(crate) trait Simd: Copy {
     type Lanes: Copy;
@@ -53,10 +55,10 @@ pub(crate) trait Job {
 
 /// The instructions to use.
 #[doc(hidden)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Path(Kind);
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Scalar,
     #[cfg(target_arch = "x86_64")]
@@ -65,11 +67,23 @@ enum Kind {
     Avx512(x86::Avx512),
 }
 
+impl fmt::Debug for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            Kind::Scalar => "scalar",
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2(_) => "AVX2",
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512(_) => "AVX-512",
+        })
+    }
+}
+
 impl Path {
     /// No lanes at all.
     pub const SCALAR: Path = Path(Kind::Scalar);
 
-    /// All that this processor can go, the best one last.
+    /// All that this processor has, the best one last.
     pub fn all() -> Vec<Path> {
         [Some(Kind::Scalar), Self::avx2(), Self::avx512()].into_iter().flatten().map(Path).collect()
     }
@@ -118,11 +132,11 @@ mod x86 {
     use super::{Job, Simd};
 
     /// Proof that the processor has the features that [`detect`](Avx512::detect) names.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    #[derive(Clone, Copy, PartialEq, Eq)]
     pub(super) struct Avx512(());
 
     /// Proof that the processor has the features that [`detect`](Avx2::detect) names.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    #[derive(Clone, Copy, PartialEq, Eq)]
     pub(super) struct Avx2(());
 
     /// One token's detection and its way into a function that is compiled for the same features.
