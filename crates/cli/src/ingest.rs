@@ -53,7 +53,7 @@ pub(crate) fn run(args: &Ingest, out: &Output) -> Outcome {
     ingest.follow(first, args)?;
     let Ingestion { open, tally, .. } = ingest;
     if let Some((_, chunk)) = open {
-        chunk.close();
+        end(&chunk)?;
     }
     tally.print(first, out)?;
     match control.is_cancelled() {
@@ -165,7 +165,7 @@ impl Ingestion<'_> {
     fn chunk(&mut self, chunk: ChunkId) -> Outcome<&HotChunk> {
         if self.open.as_ref().is_none_or(|(open, _)| *open != chunk) {
             if let Some((_, full)) = self.open.take() {
-                full.close();
+                end(&full)?;
             }
             let ledgers = self.geometry.ledgers_of(chunk);
             let ledgers = ledgers.ok_or(icecore_cold::Error::ChunkOutOfRange { chunk })?;
@@ -185,6 +185,13 @@ impl Ingestion<'_> {
             None => Err(Fail::Usage(format!("chunk {chunk} is not open"))),
         }
     }
+}
+
+/// Closes a chunk in such a way that opening it has no log to replay.
+fn end(chunk: &HotChunk) -> Outcome {
+    chunk.flush()?;
+    chunk.close();
+    Ok(())
 }
 
 /// One ledger in so much time, and an ear for whoever wants to stop.

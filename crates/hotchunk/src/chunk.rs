@@ -8,6 +8,9 @@
 //! ```
 
 use std::{
+    collections::BTreeSet,
+    ffi::OsString,
+    fs,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -125,8 +128,7 @@ impl HotChunk {
     /// searches for events are refused. Takes no lock and changes nothing.
     ///
     /// # Errors
-    /// As of [`open`](HotChunk::open). Where somebody commits at the same time, rows can seem to contradict each other
-    /// because files were replaced in between: open again before believing it.
+    /// As of [`open`](HotChunk::open).
     pub fn open_read_only(path: impl AsRef<Path>, chunk: LedgerRange, options: &HotOptions) -> Result<Self> {
         Self::reading(path.as_ref(), chunk, options, None)
     }
@@ -145,18 +147,35 @@ impl HotChunk {
         Self::reading(path.as_ref(), chunk, options, Some(progress))
     }
 
+    /// Where somebody commits at the same time, files are replaced while they are looked at, so that rows seem to
+    /// contradict each other, or to be missing. So trouble is believed only if no file came or went meanwhile.
     fn reading(
         path: &Path,
         chunk: LedgerRange,
         options: &HotOptions,
-        events: Option<&mut dyn FnMut(WarmUp)>,
+        mut events: Option<&mut dyn FnMut(WarmUp)>,
+    ) -> Result<Self> {
+        loop {
+            let before = file_names(path);
+            match Self::reading_once(path, chunk, options, &mut events) {
+                Err(e) if (e.is_corrupt() || e.is_retryable()) && file_names(path) != before => {}
+                opened => return opened,
+            }
+        }
+    }
+
+    fn reading_once(
+        path: &Path,
+        chunk: LedgerRange,
+        options: &HotOptions,
+        events: &mut Option<&mut dyn FnMut(WarmUp)>,
     ) -> Result<Self> {
         let shared = Shared::new(path, chunk)?;
         let store = Store::open_read_only(path, &FAMILIES, &options.store())?;
         let reader = store.reader()?;
         let contents = Contents::check(&shared, &reader)?;
         let index = match events {
-            Some(progress) => Some(warmup::load_index(&shared, &reader, &contents, progress)?.index()),
+            Some(progress) => Some(warmup::load_index(&shared, &reader, &contents, &mut **progress)?.index()),
             None => None,
         };
         drop(reader);
@@ -292,6 +311,11 @@ impl HotChunk {
             Mode::Read { .. } => Err(Error::ReadOnly { path: self.shared.path.clone() }),
         }
     }
+}
+
+/// What is in a directory; RocksDB never gives a name twice.
+fn file_names(path: &Path) -> BTreeSet<OsString> {
+    fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.file_name()).collect()
 }
 
 /// Figures about a hot chunk.

@@ -89,6 +89,41 @@ fn readers_see_whole_ledgers_only() {
     assert_eq!(hot.max_committed().unwrap(), Some(LedgerSeq(1 + LEDGERS)));
 }
 
+/// Another process would open it like this: without a lock, while files come and go.
+#[test]
+fn who_opens_for_reading_beside_the_writer_sees_whole_ledgers() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("hot");
+    let hot = HotChunk::create(&path, CHUNK, &HotOptions::default()).unwrap();
+    let forks = Forks::new(1, "txs=4,events=2,contracts=4");
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for seq in 2..122 {
+                hot.commit(&forks.ledger(seq, 0), &StellarDecoder).unwrap();
+                if seq % 3 == 0 {
+                    hot.flush().unwrap();
+                }
+            }
+            done.store(true, Ordering::SeqCst);
+        });
+        let mut before = None;
+        while !done.load(Ordering::SeqCst) {
+            let options = HotOptions::default();
+            let reading = HotChunk::open_read_only_with_events(&path, CHUNK, &options, &mut |_| {}).unwrap();
+            let view = reading.view().unwrap();
+            assert!(view.last() >= before);
+            before = view.last();
+            if let Some(last) = before {
+                assert_whole(&view, last);
+                let query = Query { limit: 100_000, ..Query::default() };
+                let events = view.events(&query, &StellarDecoder).unwrap();
+                assert_eq!(events.last().unwrap().ledger, last);
+            }
+        }
+    });
+}
+
 #[test]
 fn a_reorganisation_is_never_seen_as_a_mixture() {
     let dir = tempfile::tempdir().unwrap();
