@@ -143,21 +143,18 @@ impl Table {
         mut random: Random,
     ) -> Result<(), Stuck> {
         let limit = EVICTIONS_PER_SLOT * u64::from(buckets.slots);
-        for &bucket in &buckets.order {
-            if self.place_free(search, buckets, bucket) {
-                continue;
+        let mut order = buckets.order.iter();
+        loop {
+            // Evicted buckets come before the next one.
+            let evicted = self.heap.pop().map(|(_, Reverse(bucket))| bucket);
+            let Some(bucket) = evicted.or_else(|| order.next().copied()) else { return Ok(()) };
+            if !self.place_free(search, buckets, bucket) {
+                self.place_evicting(buckets, bucket, &mut random)?;
             }
-            self.place_evicting(buckets, bucket, &mut random)?;
-            while let Some((_, Reverse(evicted))) = self.heap.pop() {
-                if !self.place_free(search, buckets, evicted) {
-                    self.place_evicting(buckets, evicted, &mut random)?;
-                }
-                if self.evictions > limit {
-                    return Err(Stuck::Tired);
-                }
+            if evicted.is_some() && self.evictions > limit {
+                return Err(Stuck::Tired);
             }
         }
-        Ok(())
     }
 
     /// Places a bucket in free slots, if there is a pilot for that.
