@@ -24,12 +24,14 @@ const DELETE_RANGE: u8 = 14;
 pub struct Batch {
     bytes: Vec<u8>,
     rows: u64,
+    /// The highest family that a row is of.
+    last_family: usize,
     too_large: bool,
 }
 
 impl Default for Batch {
     fn default() -> Self {
-        Batch { bytes: vec![0; HEADER_BYTES], rows: 0, too_large: false }
+        Batch { bytes: vec![0; HEADER_BYTES], rows: 0, last_family: 0, too_large: false }
     }
 }
 
@@ -63,7 +65,7 @@ impl Batch {
     pub fn clear(&mut self) {
         self.bytes.truncate(HEADER_BYTES);
         self.bytes.fill(0);
-        self.rows = 0;
+        (self.rows, self.last_family) = (0, 0);
         self.too_large = false;
     }
 
@@ -82,6 +84,10 @@ impl Batch {
         self.rows == 0
     }
 
+    pub(crate) fn last_family(&self) -> FamilyId {
+        FamilyId(self.last_family)
+    }
+
     /// RocksDB's batch; `None` when it is too large for one.
     pub(crate) fn to_rocksdb(&self) -> Option<rocksdb::WriteBatch> {
         (!self.too_large && self.bytes.len() <= u32::MAX as usize)
@@ -90,13 +96,14 @@ impl Batch {
 
     fn begin(&mut self, tag: u8, family: FamilyId) {
         self.rows += 1;
+        self.last_family = self.last_family.max(family.0);
         match u32::try_from(self.rows) {
             Ok(rows) => self.bytes[8..HEADER_BYTES].copy_from_slice(&rows.to_le_bytes()),
             Err(_) => self.too_large = true,
         }
         self.bytes.push(tag);
         // RocksDB's own family "default" is number 0 and stays unused.
-        self.varint(family.0 as u64 + 1);
+        self.varint((family.0 as u64).saturating_add(1));
     }
 
     fn append(&mut self, bytes: &[u8]) {
@@ -175,8 +182,19 @@ mod tests {
         let mut batch = Batch::new();
         batch.put(FamilyId(0), b"k", b"v");
         batch.put(FamilyId(1), b"k", b"v");
-        assert!(store.write(&batch).is_err());
+        assert!(matches!(store.write(&batch), Err(crate::Error::NoFamily { family: 1, .. })));
         assert_eq!(store.get(FamilyId(0), b"k").unwrap(), None);
+        // Nothing was tried, so there is nothing to settle, and nothing of it in the log.
+        assert_eq!(store.recover().unwrap(), crate::Settled::NothingToDo);
+        store.close();
+        let store = Store::open(store.path(), &[Family::new("a")], &StoreOptions::default()).unwrap();
+        assert_eq!(store.get(FamilyId(0), b"k").unwrap(), None);
+        batch.clear();
+        batch.put(FamilyId(usize::MAX), b"k", b"v");
+        assert!(matches!(store.write(&batch), Err(crate::Error::NoFamily { .. })));
+        batch.clear();
+        batch.put(FamilyId(0), b"k", b"v");
+        store.write(&batch).unwrap();
         assert!(matches!(store.get(FamilyId(1), b"k"), Err(crate::Error::NoFamily { family: 1, .. })));
     }
 }

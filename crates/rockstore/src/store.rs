@@ -211,7 +211,7 @@ impl Store {
     /// # Errors
     /// After [`Error::DiskFull`], [`Error::Io`], [`Error::Corrupt`] or [`Error::Refused`] nothing of the batch is seen by
     /// readers, and [`recover`](Store::recover) says what became of it; until then every write is [`Error::Unsettled`].
-    /// After any other error nothing was tried.
+    /// After any other error, such as [`Error::NoFamily`], nothing was tried.
     pub fn write(&self, batch: &Batch) -> Result<()> {
         let path = || self.path.clone();
         if self.read_only {
@@ -225,6 +225,8 @@ impl Store {
         if batch.is_empty() {
             return Ok(());
         }
+        // RocksDB would see it only after it has logged the batch.
+        core.family(batch.last_family())?;
         let rows = batch.to_rocksdb().ok_or_else(|| Error::TooLarge { path: path() })?;
         let last_row = core.db.latest_sequence_number();
         let mut options = WriteOptions::default();

@@ -7,7 +7,7 @@
 //! A file appears under its name only when it is whole and durable ([`PendingFile`]), and is never changed.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -54,7 +54,10 @@ impl Blobs {
             self.disk.create_dir_all(dir)?;
         }
         let file = match PendingFile::create(&self.disk, &path, IfExists::Fail) {
-            Err(icecore_diskio::Error::Exists { .. }) => return Ok(()),
+            // Whoever made it may have been killed before its name was durable.
+            Err(icecore_diskio::Error::Exists { .. }) => {
+                return Ok(self.disk.sync_dir(path.parent().unwrap_or(&path))?);
+            }
             file => file?,
         };
         let body_bytes = body.len() as u64;
@@ -82,7 +85,19 @@ impl Blobs {
 
     /// Removes a body, if there is one.
     pub(crate) fn remove(&self, txid: &TxId) -> Result<()> {
-        match self.disk.remove(&self.path(txid)?) {
+        self.remove_file(&self.path(txid)?)
+    }
+
+    /// Removes a body, and what a process left that was killed while it wrote one. Nobody writes it now.
+    pub(crate) fn discard(&self, txid: &TxId) -> Result<()> {
+        let mut partial = self.path(txid)?.into_os_string();
+        partial.push(PendingFile::SUFFIX);
+        self.remove_file(partial.as_ref())?;
+        self.remove(txid)
+    }
+
+    fn remove_file(&self, path: &Path) -> Result<()> {
+        match self.disk.remove(path) {
             Err(error) if error.is_not_found() => Ok(()),
             removed => Ok(removed?),
         }
@@ -102,7 +117,6 @@ fn trailer(txid: &TxId, body: &[u8]) -> [u8; TRAILER_BYTES] {
 mod tests {
     use super::*;
     use icecore_diskio::{Fault, FaultyDisk};
-    use std::path::Path;
 
     const TXID: TxId = TxId([0xAB; 32]);
 
@@ -163,6 +177,21 @@ mod tests {
                 assert_eq!(blobs(&disk).get(&TXID).unwrap(), b"body");
             }
         }
+    }
+
+    #[test]
+    fn a_body_found_there_survives_a_loss_of_power() {
+        let disk = FaultyDisk::new();
+        blobs(&disk).put(&TXID, b"body").unwrap();
+        // As a process leaves it that is killed between the last two steps: the name is given, and not synced.
+        let path = blobs(&disk).path(&TXID).unwrap();
+        let aside = path.with_extension("aside");
+        disk.rename(&path, &aside, IfExists::Fail).unwrap();
+        disk.sync_dir(path.parent().unwrap()).unwrap();
+        disk.rename(&aside, &path, IfExists::Fail).unwrap();
+        assert!(blobs(&disk.after_crash()).get(&TXID).is_err());
+        blobs(&disk).put(&TXID, b"body").unwrap();
+        assert_eq!(blobs(&disk.after_crash()).get(&TXID).unwrap(), b"body");
     }
 
     fn no_partial(disk: &FaultyDisk, dir: &Path) -> bool {

@@ -45,8 +45,7 @@ impl Client {
         check_facts(&*backend, page_size)?;
         let owner = RandomState::new().hash_one(rules.now_ms);
         let client = Client { backend, rows: Rows::default(), page_size, owner };
-        // A database has one process at a time: whoever held a lock is gone.
-        client.remove_all(Family::Lock)?;
+        client.release_locks(blobs)?;
         client.pay_all(blobs, rules)?;
         Ok(client)
     }
@@ -81,29 +80,36 @@ impl Client {
             Ok(()) => Outcome { results, owed },
             Err(_) if mutants::on("failed_commit_confirmed") => Outcome { results, owed },
             Err(error) => {
-                // A refusal stands; what would have been stored is not.
-                let refused = |result: Result<R>| match result {
-                    Err(refusal) if !matches!(&refusal, Error::Spend(e) if !e.is_invalid_tx()) => {
-                        Err(refusal)
-                    }
-                    _ => Err(error.clone()),
-                };
-                Outcome { results: results.into_iter().map(refused).collect(), owed: Vec::new() }
+                // Refusals too: one may rest on what an item before it would have stored.
+                let results = results.iter().map(|_| Err(error.clone())).collect();
+                Outcome { results, owed: Vec::new() }
             }
         }
     }
 
-    fn remove_all(&self, family: Family) -> Result<()> {
+    /// Takes the locks of whoever used the database last. A database has one process at a time: whoever held one is gone.
+    fn release_locks(&self, blobs: &Blobs) -> Result<()> {
         let mut batch = Batch::default();
-        self.backend.scan(family, &[], &mut |key, _| {
-            batch.changes.push((family, key.to_vec(), None));
+        self.backend.scan(Family::Lock, &[], &mut |key, _| {
+            batch.changes.push((Family::Lock, key.to_vec(), None));
             true
         })?;
         if batch.changes.is_empty() || mutants::on("locks_survive") {
-            Ok(())
-        } else {
-            self.backend.commit(batch)
+            return Ok(());
         }
+        for (_, key, _) in &batch.changes {
+            if let Ok(txid) = key.as_slice().try_into() {
+                self.discard_unused_body(blobs, &TxId(txid))?;
+            }
+        }
+        self.backend.commit(batch)
+    }
+
+    /// Removes what there is of the body of a transaction whose storing ended, for good or ill, where no record came of
+    /// it. The lock of that transaction is there until then: it tells of the body if the process dies.
+    pub(crate) fn discard_unused_body(&self, blobs: &Blobs, txid: &TxId) -> Result<()> {
+        let master = self.backend.read(Family::Master, &[Master::key(txid)]).pop().unwrap_or(Ok(None))?;
+        if master.is_some() || mutants::on("unused_bodies_kept") { Ok(()) } else { blobs.discard(txid) }
     }
 
     /// Does what committed batches still owe.

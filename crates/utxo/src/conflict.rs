@@ -3,19 +3,20 @@
 //! ```text
 //! intent     what is about to be done, durable before the first change
 //! mark       the losers and all that descends from them are marked; then nothing new can descend from them,
-//!            and the intent is written again with all of them and their parents
+//!            and the intent is written again with all of them, and the parents whose outputs are freed
 //! free       the parents are locked, and what the losers spent is given back
 //! spend      the winners spend it, locked or not
 //! settle     the winners are no longer in conflict, the parents are unlocked, the intent goes
 //! ```
 //!
-//! Every step can be done again, so an intent that is found when a store opens is carried out from its last step.
+//! Every step can be done again, so an intent that is found when a store opens is carried out from the start, with the
+//! losers that are in it and those that came since. A loser need not be stored: what it took is freed all the same.
 
 use std::collections::BTreeSet;
 
 use crate::{
-    BlockRef, Error, Fields, Outpoint, OutputHash, Result, Slot, SpendFlags, SpendInput, SpendTx, Spender,
-    TxId, Unspend, UtxoStore,
+    BlockRef, Error, Fields, Outpoint, OutputHash, Result, SpendFlags, SpendInput, SpendTx, Spender, TxId,
+    Unspend, UtxoStore,
     engine::{Change, Found, MISMATCH, Read},
     mutants,
     record::Intent,
@@ -61,19 +62,22 @@ impl UtxoStore {
         Ok(replayed)
     }
 
-    fn carry_out(&self, mut intent: Intent) -> Result<Vec<TxId>> {
-        if !intent.marked {
-            intent.losers = self.mark_losers(&intent.winners)?;
-            let losers: BTreeSet<_> = intent.losers.iter().copied().collect();
-            let inputs = self.inputs(&intent.losers)?;
-            let parents: BTreeSet<_> = inputs.iter().map(|(outpoint, _)| outpoint.txid).collect();
-            intent.parents = parents.difference(&losers).copied().collect();
-            intent.marked = true;
+    fn carry_out(&self, begun: Intent) -> Result<Vec<TxId>> {
+        // Also where all were marked before: others may have taken what the winners spend since.
+        let contested = self.contested(&begun.winners)?;
+        let mut losers = self.mark_losers(contested.iter().map(|(_, by)| by.txid), &begun.winners)?;
+        losers.extend(&begun.losers);
+        let mut intent = Intent { marked: true, losers: losers.iter().copied().collect(), ..begun.clone() };
+        let freed = [self.inputs(&intent.losers)?, contested].concat();
+        let mut parents: BTreeSet<_> = freed.iter().map(|(outpoint, _)| outpoint.txid).collect();
+        parents.extend(&begun.parents);
+        intent.parents = parents.difference(&losers).copied().collect();
+        if intent != begun {
             self.put_intent(&intent)?;
         }
         self.set_locked_where_stored(&intent.parents, true)?;
-        let freed = self.inputs(&intent.losers)?.into_iter().map(|(outpoint, by)| Unspend { outpoint, by });
-        for freed in self.unspend(&freed.collect::<Vec<_>>(), None) {
+        let freed: Vec<_> = freed.into_iter().map(|(outpoint, by)| Unspend { outpoint, by }).collect();
+        for freed in self.unspend(&freed, None) {
             where_stored(freed)?;
         }
         self.spend_winners(&intent)?;
@@ -85,14 +89,20 @@ impl UtxoStore {
         Ok(intent.losers)
     }
 
-    /// Marks whoever spends what the winners spend, and all that descends from them.
-    fn mark_losers(&self, winners: &[TxId]) -> Result<Vec<TxId>> {
-        let inputs = self.inputs(winners)?;
-        let outpoints: Vec<_> = inputs.iter().map(|(outpoint, _)| *outpoint).collect();
-        let states = self.outputs(&outpoints);
-        let spenders = states.iter().filter_map(|state| state.as_ref().ok()?.spender());
-        let mut next: BTreeSet<_> =
-            spenders.map(|by| by.txid).filter(|txid| !winners.contains(txid)).collect();
+    /// What the winners spend and others have, with these: they need not be stored.
+    fn contested(&self, winners: &[TxId]) -> Result<Vec<(Outpoint, Spender)>> {
+        let outpoints: Vec<_> = self.inputs(winners)?.into_iter().map(|(outpoint, _)| outpoint).collect();
+        let mut contested = Vec::new();
+        for (outpoint, state) in outpoints.iter().zip(self.outputs(&outpoints)) {
+            let spender = where_stored(state)?.and_then(|state| state.spender());
+            contested.extend(spender.filter(|by| !winners.contains(&by.txid)).map(|by| (*outpoint, by)));
+        }
+        Ok(contested)
+    }
+
+    /// Marks these, and all that descends from them; tells which of them are stored.
+    fn mark_losers(&self, first: impl Iterator<Item = TxId>, winners: &[TxId]) -> Result<BTreeSet<TxId>> {
+        let mut next: BTreeSet<_> = first.collect();
         let mut losers = BTreeSet::new();
         while !next.is_empty() {
             let marking: Vec<_> = next.into_iter().collect();
@@ -106,7 +116,7 @@ impl UtxoStore {
             next =
                 found.into_iter().filter(|txid| !losers.contains(txid) && !winners.contains(txid)).collect();
         }
-        Ok(losers.into_iter().collect())
+        Ok(losers)
     }
 
     fn spend_winners(&self, intent: &Intent) -> Result<()> {
@@ -114,13 +124,13 @@ impl UtxoStore {
         for winner in &intent.winners {
             let outpoints: Vec<_> =
                 self.inputs(std::slice::from_ref(winner))?.into_iter().map(|i| i.0).collect();
-            // The parent of a stored transaction may be gone; then its hash is not asked for.
-            let hash = |state: Result<Slot>| {
-                state.ok().and_then(|state| state.hash()).unwrap_or(OutputHash([0; 32]))
-            };
-            let states = self.outputs(&outpoints).into_iter().map(hash);
-            let inputs = outpoints.iter().zip(states).map(|(&outpoint, hash)| SpendInput { outpoint, hash });
-            self.spend(SpendTx { txid: *winner, inputs: inputs.collect() }, intent.height, flags)?;
+            let mut inputs = Vec::with_capacity(outpoints.len());
+            for (&outpoint, state) in outpoints.iter().zip(self.outputs(&outpoints)) {
+                // The parent of a stored transaction may be gone; then its hash is not asked for.
+                let hash = where_stored(state)?.and_then(|state| state.hash()).unwrap_or(OutputHash([0; 32]));
+                inputs.push(SpendInput { outpoint, hash });
+            }
+            self.spend(SpendTx { txid: *winner, inputs }, intent.height, flags)?;
         }
         Ok(())
     }

@@ -22,6 +22,8 @@ use crate::{
     ops::{Rules, change, create, due, read, spend},
     options::Clock,
     record::{Due, FollowUpKey, Intent, IntentId, Master, Owed, TxFacts},
+    rows::Held,
+    view::View,
 };
 
 /// A transaction to store.
@@ -190,10 +192,8 @@ impl Engine {
 
     pub(crate) fn change(&self, items: &[Change]) -> Vec<Result<Changed>> {
         let rules = self.rules();
-        let _held = self.client.rows.hold(self.change_rows(items));
-        let mut view = self.client.view();
+        let (_held, mut view) = self.hold_changed(items);
         view.load::<Master>(&sorted(items.iter().filter_map(Change::txid)));
-        view.load::<TxFacts>(&sorted(items.iter().filter_map(Change::with_parents)));
         let outcome =
             self.client.run(view, items.iter(), |view, item| view.item(|view| item.apply(view, &rules)));
         self.tally(&outcome.results);
@@ -203,16 +203,20 @@ impl Engine {
         outcome.results
     }
 
-    /// The transactions that changes touch: their own and, for some, the parents, which are known by what never changes.
-    fn change_rows(&self, items: &[Change]) -> BTreeSet<TxId> {
-        let mut rows: BTreeSet<_> = items.iter().filter_map(Change::txid).collect();
-        let mut view = self.client.view();
-        view.load::<TxFacts>(&sorted(items.iter().filter_map(Change::with_parents)));
-        for txid in items.iter().filter_map(Change::with_parents) {
-            // What cannot be read fails the item later, by the same record.
-            rows.extend(change::parents(&mut view, &txid).unwrap_or_default());
+    /// Holds the transactions that changes touch, their own and, for some, the parents, and makes a view of what is there
+    /// from then on.
+    fn hold_changed(&self, items: &[Change]) -> (Held<'_>, View<'_>) {
+        let mut rows = change_rows(&mut self.client.view(), items);
+        loop {
+            let held = self.client.rows.hold(rows.iter().copied());
+            let mut view = self.client.view();
+            // A transaction that was being stored meanwhile has parents now.
+            let now = change_rows(&mut view, items);
+            if now.is_subset(&rows) {
+                return (held, view);
+            }
+            rows = now;
         }
-        rows
     }
 
     pub(crate) fn read(&self, items: &[Read]) -> Vec<Result<Found>> {
@@ -223,7 +227,8 @@ impl Engine {
         })));
         let mut read = |item: &Read| match item {
             Read::Tx { txid, fields } => {
-                read::get(&mut view, &self.blobs, txid, *fields).map(|tx| Found::Tx(Box::new(tx)))
+                let tx = read::get(&mut view, &self.blobs, txid, *fields);
+                tx.map_err(|error| self.or_gone(error, txid)).map(|tx| Found::Tx(Box::new(tx)))
             }
             Read::Due { why, height, limit } => {
                 read::due(self.client.backend(), *why, *height, *limit).map(Found::TxIds)
@@ -234,11 +239,28 @@ impl Engine {
         items.iter().map(&mut read).collect()
     }
 
+    /// What is missing of a transaction may be so because that was deleted between two looks, and is no damage then.
+    fn or_gone(&self, error: Error, txid: &TxId) -> Error {
+        let gone = || matches!(self.client.view().get::<Master>(txid), Ok(None));
+        let incomplete = matches!(error, Error::OutputNotFound { .. } | Error::DamagedBody { .. });
+        if incomplete && gone() { Error::TxNotFound { txid: *txid } } else { error }
+    }
+
     pub(crate) fn outputs(&self, items: &[Outpoint]) -> Vec<Result<Slot>> {
         let mut view = self.client.view();
         spend::load(&mut view, items.iter());
         items.iter().map(|outpoint| read::output(&mut view, outpoint)).collect()
     }
+}
+
+fn change_rows(view: &mut View<'_>, items: &[Change]) -> BTreeSet<TxId> {
+    let mut rows: BTreeSet<_> = items.iter().filter_map(Change::txid).collect();
+    view.load::<TxFacts>(&sorted(items.iter().filter_map(Change::with_parents)));
+    for txid in items.iter().filter_map(Change::with_parents) {
+        // What cannot be read fails the item later, by the same record.
+        rows.extend(change::parents(view, &txid).unwrap_or_default());
+    }
+    rows
 }
 
 fn sorted(txids: impl Iterator<Item = TxId>) -> Vec<TxId> {
@@ -289,7 +311,7 @@ impl Change {
         }
     }
 
-    fn apply(&self, view: &mut crate::view::View<'_>, rules: &Rules) -> Result<Changed> {
+    fn apply(&self, view: &mut View<'_>, rules: &Rules) -> Result<Changed> {
         let done = |()| Changed::Done;
         match self {
             Change::SetLocked { txid, locked } => change::set_locked(view, rules, txid, *locked).map(done),

@@ -110,7 +110,7 @@ pub enum Error {
         configured: u32,
     },
     /// What is stored contradicts itself.
-    #[error("damaged {family} record {key}: {what}; restore it, or delete and create the transaction again")]
+    #[error("damaged {family} record {key}: {what}; restore the database from a copy")]
     Damaged {
         /// The kind of record.
         family: Family,
@@ -151,9 +151,6 @@ pub enum Error {
         /// What happened to the work.
         what: String,
     },
-    /// The wait ended before the work did. It goes on; its outcome is unknown until it is read back.
-    #[error("still at work when the wait ended: outcome unknown, the work continues")]
-    StillPending,
 }
 
 /// How the inputs of one transaction fared, where not all could be spent.
@@ -213,6 +210,7 @@ impl Error {
         match self {
             Error::Unavailable { .. } => true,
             Error::Blob(error) => error.is_retryable(),
+            Error::Spend(error) => error.errors().all(|(_, error)| error.is_retryable()),
             _ => false,
         }
     }
@@ -225,7 +223,10 @@ impl Error {
     /// True where the storage below failed, not the request.
     pub(crate) fn is_unwritten(&self) -> bool {
         use Error::*;
-        matches!(self, Unavailable { .. } | Storage { .. } | Blob(_) | Unknown { .. })
+        match self {
+            Spend(error) => !error.is_invalid_tx() && error.errors().any(|(_, error)| error.is_unwritten()),
+            _ => matches!(self, Unavailable { .. } | Storage { .. } | Blob(_) | Unknown { .. }),
+        }
     }
 
     pub(crate) fn damaged(family: Family, key: &[u8], what: &'static str) -> Self {

@@ -1,7 +1,7 @@
 //! Storing a transaction of several records, or with a large body, in steps that may each be the last.
 //!
 //! ```text
-//! lock     a record that says who is at it, and until when          (other processes)
+//! lock     a record that says who is at it, and until when; while it is there, there may be a body without records
 //! body     into the blob store; one that is there already is fine
 //! records  all marked `creating`, which keeps them from being spent; those that are there already stay
 //! clear    the mark goes: extra records first, the master last; the lock goes with it
@@ -43,9 +43,12 @@ pub(crate) fn create(
     }
     lock(client, rules, tx, &records, options)?;
     let made = put_all(client, blobs, tx, records);
-    let made = made.inspect_err(|_| {
-        // The records that were made stay for the next attempt; a lock that stays too runs out.
-        let _ = unlock(client, &tx.txid);
+    let made = made.inspect_err(|error| {
+        // The records that were made stay for the next attempt; a lock that stays too runs out, and what it tells of is
+        // seen to when the database is next opened. So it stays where records may turn out to have been stored.
+        if !matches!(error, Error::Unknown { .. }) {
+            let _ = client.discard_unused_body(blobs, &tx.txid).and_then(|()| unlock(client, &tx.txid));
+        }
     })?;
     if !made && mutants::on("retry_does_not_clear") {
         return Err(Error::TxExists { txid: tx.txid });

@@ -48,7 +48,14 @@ impl RocksBackend {
     }
 
     fn recover(&self) -> Result<Settled> {
-        self.store.recover().map_err(|why| Error::Unknown { what: why.to_string() })
+        loop {
+            match self.store.recover() {
+                // Only reads of this backend, which end. Going on before it is settled would let the next batch rest on
+                // reads that do not show this one, and overwrite it if it turns out to be kept.
+                Err(rockstore::Error::Busy { .. }) => {}
+                settled => return settled.map_err(|why| Error::Unknown { what: why.to_string() }),
+            }
+        }
     }
 }
 

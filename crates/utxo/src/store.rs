@@ -95,7 +95,7 @@ impl UtxoStore {
         all(&self.queues.spend, outputs.iter().map(unspend).collect())
     }
 
-    /// Locks or unlocks transactions, with all their records; one result each. What is locked is not deleted.
+    /// Locks or unlocks transactions, with all their records; one result each. Locking takes back that they fall due.
     pub fn set_locked(&self, txids: &[TxId], locked: bool) -> Vec<Result<()>> {
         self.change(txids, |txid| Change::SetLocked { txid, locked }).into_iter().map(done).collect()
     }

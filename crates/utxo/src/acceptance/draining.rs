@@ -9,7 +9,7 @@ use std::{
 use super::{on_every_backend, support::*};
 use crate::{
     engine::Change,
-    record::{Extra, Lock, Master},
+    record::{Extra, Lock, Master, Stored, TxFacts},
     *,
 };
 
@@ -23,6 +23,9 @@ on_every_backend! {
     two_batches_last_output,
     unparseable_response_signals,
     full_disk_in_a_drain_is_not_confirmed,
+    a_failed_batch_refuses_nothing_for_good,
+    a_change_holds_the_parents_of_what_was_being_stored,
+    what_is_deleted_while_it_is_read_is_not_damaged,
     closed_is_closed,
     a_database_that_closes_badly_is_told_of,
 }
@@ -241,6 +244,64 @@ fn full_disk_in_a_drain_is_not_confirmed(bed: &Bed) {
     store.put(tx(3, 9), 7);
     store.take(4, &[(1, 0), (1, 8)], 8).unwrap();
     store.close(GUARD).unwrap();
+}
+
+/// Two of a kind in one batch: what the second was told rested on the first, and the first is not stored.
+fn a_failed_batch_refuses_nothing_for_good(bed: &Bed) {
+    let store = bed.open_with(bed.options().queue(Queue::Store, held()).queue(Queue::Spend, held()));
+    let setting_up = bed.open();
+    setting_up.put(tx(1, 1), 7);
+    setting_up.close(GUARD).unwrap();
+    let creates = [(); 2].map(|()| store.create_queued(tx(2, 1), 7, CreateOptions::default()).unwrap());
+    let spends =
+        [3, 4].map(|n| store.spend_queued(spending(n, &[(1, 0)]), 8, SpendFlags::default()).unwrap());
+    bed.control.fail_commits(|_, _| Some(disk_full()));
+    let closed = store.close(GUARD);
+    bed.control.fail_no_more();
+    assert!(matches!(closed, Err(CloseError::Unwritten { items: 4 })), "{closed:?}");
+    for answer in creates.into_iter().chain(spends) {
+        let error = answer.wait().unwrap_err();
+        assert!(error.is_retryable(), "{error}");
+    }
+}
+
+/// The deletion comes while its transaction is being stored, and so cannot know beforehand which parents it will tell.
+fn a_change_holds_the_parents_of_what_was_being_stored(bed: &Bed) {
+    let store = bed.open();
+    store.put(tx(1, 2), 7);
+    bed.control.close_gate();
+    let created = store.create_queued(child(2, 1, &[(1, 0)]), 8, CreateOptions::default()).unwrap();
+    assert!(bed.control.wait_at_gate(1, GUARD));
+    let deleted = store.queues.locked.submit(Change::Delete { txid: txid(2), due_at: None }).unwrap();
+    // Nothing tells that it stands in line; where it does not yet, there is nothing to see.
+    bed.control.wait_at_gate(2, Duration::from_millis(100));
+    bed.control.let_one_through();
+    created.wait().unwrap();
+    assert!(bed.control.wait_at_gate(1, GUARD));
+    let spent = store.spend_queued(spending(3, &[(1, 1)]), 8, SpendFlags::default()).unwrap();
+    bed.control.wait_at_gate(2, Duration::from_millis(100));
+    bed.control.open_gate();
+    deleted.wait().unwrap();
+    spent.wait().unwrap();
+    assert_eq!(store.spender(1, 1), Some(by(3, 0)));
+    assert_eq!(store.all_of(1).master.deleted_children, [txid(2)]);
+}
+
+fn what_is_deleted_while_it_is_read_is_not_damaged(bed: &Bed) {
+    let store = bed.open();
+    let fat = NewTx { body: vec![7; 50_000], ..tx(1, 9) };
+    let without_body = Fields { body: false, ..Fields::ALL };
+    for fields in [Fields::ALL, without_body, Fields { extras: false, ..Fields::ALL }] {
+        store.put(fat.clone(), 7);
+        let master = bed.raw_get::<Master>(&txid(1)).unwrap().encode(&Master::key(&txid(1)));
+        let facts = bed.raw_get::<TxFacts>(&txid(1)).unwrap().encode(&TxFacts::key(&txid(1)));
+        store.delete(&[txid(1)]).pop().unwrap().unwrap();
+        bed.control.read_instead::<Master>(&txid(1), Some(Instead::Once(master)));
+        bed.control.read_instead::<TxFacts>(&txid(1), Some(Instead::Once(facts)));
+        let read = store.get(&txid(1), fields);
+        assert!(matches!(read, Err(Error::TxNotFound { .. })), "{read:?}");
+        bed.control.read_instead::<TxFacts>(&txid(1), None);
+    }
 }
 
 /// From the first close on, for everybody, whatever they ask for.

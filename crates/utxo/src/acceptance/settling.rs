@@ -10,6 +10,8 @@ on_every_backend! {
     winners_take_what_losers_spent,
     an_interrupted_settling_is_carried_out,
     an_intent_of_a_block_off_the_chain_is_dropped,
+    what_is_taken_meanwhile_is_taken_back,
+    a_failed_read_hides_no_loser,
 }
 
 /// 1 has two outputs and 2 has nine; 10 spends of both, 11 and 12 descend from it; 20 wins the output of 1.
@@ -108,4 +110,39 @@ fn an_intent_of_a_block_off_the_chain_is_dropped(bed: &Bed) {
     assert!(!store.all_of(1).master.page.locked);
     assert_eq!(store.spender(1, 0), Some(by(10, 0)));
     assert_eq!(store.replay_intents(|_, _| true).unwrap(), 0);
+}
+
+/// Cut off once the losers are marked. Before it goes on, others take what the winner spends: 30, which is not stored, and
+/// 31, which is.
+fn what_is_taken_meanwhile_is_taken_back(bed: &Bed) {
+    let store = bed.open();
+    (1..4).for_each(|n| store.put(tx(n, 1), 7));
+    store.put(child(10, 1, &[(1, 0)]), 8);
+    store.take(10, &[(1, 0)], 8).unwrap();
+    store.put(child(20, 1, &[(1, 0), (2, 0), (3, 0)]), 9);
+    store.set_tip(ChainState { height: 9, median_time: 0 }).unwrap();
+    bed.control.fail_commits(|number, _| (number >= 4).then(disk_full));
+    assert!(store.process_conflicting(&[txid(20)], &block(5, 9)).is_err());
+    bed.control.fail_no_more();
+    assert!(store.all_of(1).master.page.locked);
+    store.take(30, &[(2, 0)], 9).unwrap();
+    store.put(child(31, 1, &[(3, 0)]), 9);
+    store.take(31, &[(3, 0)], 9).unwrap();
+    assert_eq!(store.replay_intents(|_, _| true).unwrap(), 1);
+    for n in 1..4 {
+        assert_eq!(store.spender(n, 0), Some(by(20, n as u32 - 1)));
+        assert!(!store.all_of(n).master.page.locked);
+    }
+    assert!([10, 31].iter().all(|n| store.all_of(*n).master.page.conflicting));
+}
+
+fn a_failed_read_hides_no_loser(bed: &Bed) {
+    let store = double_spend(bed);
+    store.set_tip(ChainState { height: 9, median_time: 0 }).unwrap();
+    bed.control.read_instead::<Master>(&txid(1), Some(Instead::Failure));
+    let refused = store.process_conflicting(&[txid(20)], &block(5, 9));
+    assert!(matches!(&refused, Err(error) if error.is_retryable()), "{refused:?}");
+    bed.control.read_instead::<Master>(&txid(1), None);
+    assert_eq!(store.replay_intents(|_, _| true).unwrap(), 1);
+    assert_settled(&store);
 }

@@ -1,11 +1,12 @@
 //! Storing transactions: what each way of storing one leaves behind (U-5, U-6).
 
-use std::sync::atomic::Ordering;
+use std::sync::{Arc, atomic::Ordering};
 
-use icecore_diskio::Fault;
+use icecore_diskio::{Disk, Fault, IfExists, PendingFile};
 
 use super::{on_every_backend, support::*};
 use crate::{
+    blob::Blobs,
     record::{Extra, Lock, Master},
     *,
 };
@@ -21,6 +22,7 @@ on_every_backend! {
     create_lock_keeps_others_out_for_a_while,
     frozen_outputs_stay,
     a_body_that_does_not_fit_fails_its_create,
+    a_body_without_its_transaction_goes,
 }
 
 fn create_stores_everything(bed: &Bed) {
@@ -204,4 +206,41 @@ fn a_body_that_does_not_fit_fails_its_create(bed: &Bed) {
     }
     store.put(fat.clone(), 7);
     assert_eq!(bed.reopen(store).all_of(1).body.unwrap(), fat.body);
+}
+
+/// Nobody ever tries again to store these transactions.
+fn a_body_without_its_transaction_goes(bed: &Bed) {
+    let store = bed.open();
+    let create = |n, fails: fn(u64) -> Option<Error>| {
+        bed.control.fail_commits(move |number, _| fails(number));
+        assert!(store.create(tx(n, 9), 7, CreateOptions::default()).is_err());
+        bed.control.fail_no_more();
+    };
+    let bodies = || bed.disk.paths().len();
+    create(1, |number| (number == 1).then(disk_full));
+    assert_eq!(bodies(), 0, "it goes at once");
+    create(2, |number| (number == 1).then(|| Error::Unknown { what: "stored or not".into() }));
+    assert_eq!(bodies(), 1, "its records may be there");
+    create(3, |number| (number >= 2).then(disk_full));
+    assert_eq!(bodies(), 2, "its master is there");
+    store.put(tx(4, 9), 7);
+    // Killed with the body whole, and with half of it written.
+    let blobs = Blobs::new(Arc::new(bed.disk.clone()), "/bodies".into());
+    for (n, reached) in [(5, "whole"), (6, "half")] {
+        bed.raw_put(&txid(n), &Lock { expires_at_ms: u64::MAX, owner: 0 });
+        blobs.put(&txid(n), b"body").unwrap();
+        if reached == "half" {
+            let path =
+                bed.disk.paths().into_iter().find(|p| p.to_string_lossy().contains(&txid(n).to_string()));
+            let path = path.unwrap();
+            let partial = format!("{}{}", path.display(), PendingFile::SUFFIX);
+            bed.disk.rename(&path, partial.as_ref(), IfExists::Fail).unwrap();
+        }
+    }
+    assert_eq!(bodies(), 5);
+    let store = bed.reopen(store);
+    assert_eq!(bodies(), 2, "{:?}", bed.disk.paths());
+    assert_eq!(store.all_of(4).body, Some(tx(4, 9).body));
+    store.put(tx(3, 9), 7);
+    assert_eq!(store.all_of(3).body, Some(tx(3, 9).body));
 }

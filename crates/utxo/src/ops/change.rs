@@ -17,7 +17,7 @@ fn edit_pages(view: &mut View<'_>, txid: &TxId, change: impl Fn(&mut Page)) -> R
     edit_extras(view, txid, |extra| change(&mut extra.page))
 }
 
-/// Locks or unlocks. What is locked is not deleted.
+/// Locks or unlocks. What is locked no longer falls due.
 pub(crate) fn set_locked(view: &mut View<'_>, rules: &Rules, txid: &TxId, locked: bool) -> Result<()> {
     edit_pages(view, txid, |page| {
         page.locked = locked;
