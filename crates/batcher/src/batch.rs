@@ -39,7 +39,7 @@ pub(crate) struct Notes {
 }
 
 impl<T, R, E> Entry<T, R, E> {
-    fn ticket(&self) -> Option<Ticket> {
+    pub(crate) fn ticket(&self) -> Option<Ticket> {
         self.notes.as_ref().and_then(|notes| notes.ticket)
     }
 
@@ -79,12 +79,11 @@ impl<R, E> Books<R, E> {
         self.has_orphans.store(true, Ordering::Release);
     }
 
-    pub(crate) fn resolve(&self, sink: Sink<R, E>, ticket: Option<Ticket>, outcome: Outcome<R, E>) {
-        // The key is forgotten before the submitter hears of a failure and tries again.
+    /// Tells the dedup table of an outcome: the key is forgotten before the submitter hears of a failure and tries again.
+    fn note(&self, ticket: Option<Ticket>, outcome: &Outcome<R, E>) {
         if let (Some(dedup), Some(ticket)) = (&self.dedup, ticket) {
-            dedup.settle(ticket, &outcome);
+            dedup.settle(ticket, outcome);
         }
-        sink.publish(outcome);
     }
 }
 
@@ -96,6 +95,12 @@ pub(crate) trait Scope: Send + Sync {
 
 impl<R: Send, E: Send> Scope for Books<R, E> {
     fn settle(&self, panicked: Option<&Arc<str>>) {
+        self.settle_orphans(panicked);
+    }
+}
+
+impl<R, E> Books<R, E> {
+    fn settle_orphans(&self, panicked: Option<&Arc<str>>) {
         if !self.has_orphans.load(Ordering::Acquire) {
             return;
         }
@@ -116,13 +121,17 @@ impl<R: Send, E: Send> Scope for Books<R, E> {
                 Some(message) => Failure::BatchPanicked { batcher, message: Arc::clone(message) },
                 None => Failure::Abandoned { batcher },
             };
-            self.resolve(sink, ticket, Err(failure));
+            let outcome = Err(failure);
+            self.note(ticket, &outcome);
+            sink.publish(outcome);
         }
     }
 }
 
 impl<R, E> Drop for Books<R, E> {
     fn drop(&mut self) {
+        // What strayed from its function and was dropped elsewhere.
+        self.settle_orphans(None);
         self.lane.batch_ended();
     }
 }
@@ -235,8 +244,10 @@ struct Owed<R, E, B: Deref<Target = Books<R, E>>> {
 
 impl<R, E, B: Deref<Target = Books<R, E>>> Owed<R, E, B> {
     fn finish(mut self, result: Result<R, E>) {
+        let outcome = result.map_err(Failure::Failed);
+        self.books.note(self.ticket, &outcome);
         if let Some(sink) = self.sink.take() {
-            self.books.resolve(sink, self.ticket, result.map_err(Failure::Failed));
+            sink.publish(outcome);
         }
     }
 }

@@ -92,7 +92,7 @@ where
     /// [`CloseError::NotConfirmed`] when the time is up: the drain continues, and its outcome is not known yet.
     /// [`CloseError::WouldDeadlock`] inside the batcher's own batch function; then nothing has begun.
     pub fn close(&self, timeout: Duration) -> Result<CloseReport, CloseError> {
-        Draining::new(self.node()).check_caller()?;
+        self.core.shared.check_caller()?;
         self.begin_close().wait_timeout(timeout)
     }
 
@@ -102,6 +102,14 @@ where
         let shared = &self.core.shared;
         shared.aborted.store(true, Ordering::SeqCst);
         let draining = self.begin_close();
+        {
+            let mut life = lock(&shared.life);
+            if life.report.is_some() {
+                return draining;
+            }
+            // The batcher is not closed before what is taken here is told.
+            life.lanes += 1;
+        }
         let mut items = self.core.queue.abort();
         if let Ok(mut hand) = self.core.hand.try_lock() {
             let in_hand = hand.clear();
@@ -110,6 +118,7 @@ where
         }
         tracing::warn!(batcher = self.name(), items = items.len(), "aborted: queued items are lost");
         self.core.fail_aborted(items);
+        self.core.lane_ended();
         draining
     }
 
@@ -183,9 +192,7 @@ impl Flush {
     /// # Errors
     /// [`CloseError::WouldDeadlock`] inside the batcher's own batch function.
     pub fn wait(self) -> Result<(), CloseError> {
-        if self.node.shared().is_current() {
-            return Err(CloseError::WouldDeadlock { batcher: Arc::clone(&self.node.shared().name) });
-        }
+        self.node.shared().check_caller()?;
         // A barrier does not fail.
         let _ = self.reached.wait();
         Ok(())
@@ -193,10 +200,12 @@ impl Flush {
 }
 
 impl Future for Flush {
-    type Output = ();
+    /// As [`Flush::wait`].
+    type Output = Result<(), CloseError>;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        Pin::new(&mut self.reached).poll(cx).map(|_| ())
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.node.shared().check_caller()?;
+        Pin::new(&mut self.reached).poll(cx).map(|_| Ok(()))
     }
 }
 

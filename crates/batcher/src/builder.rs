@@ -221,7 +221,6 @@ where
             children: AtomicUsize::new(0),
             panicked_items: AtomicU64::new(0),
             abandoned_items: AtomicU64::new(0),
-            aborted_items: AtomicU64::new(0),
             aborted: AtomicBool::new(false),
             group: std::sync::OnceLock::new(),
             life: Mutex::default(),

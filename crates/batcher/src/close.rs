@@ -80,18 +80,9 @@ impl Draining {
         self.wait_until(Some(self.node.shared().clock.now().saturating_add(timeout)))
     }
 
-    /// The batch function cannot wait for its own end.
-    pub(crate) fn check_caller(&self) -> Result<(), CloseError> {
-        let shared = self.node.shared();
-        if shared.is_current() && !mutants::on("close_waits_for_itself") {
-            return Err(CloseError::WouldDeadlock { batcher: Arc::clone(&shared.name) });
-        }
-        Ok(())
-    }
-
     fn wait_until(&self, until: Option<Duration>) -> Result<CloseReport, CloseError> {
-        self.check_caller()?;
         let shared = self.node.shared();
+        shared.check_caller()?;
         if mutants::on("close_only_signals") {
             return Ok(CloseReport::default());
         }
@@ -127,10 +118,12 @@ impl Draining {
 }
 
 impl Future for Draining {
-    type Output = CloseReport;
+    /// As [`Draining::wait`].
+    type Output = Result<CloseReport, CloseError>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<CloseReport> {
-        self.poll_report(cx)
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.node.shared().check_caller()?;
+        self.poll_report(cx).map(Ok)
     }
 }
 

@@ -220,14 +220,15 @@ impl<K: Hash + Eq + Clone, R, E> Keys<K, R, E> {
 
 impl<T, K: Hash + Eq + Clone + Send, R: Send, E: Send> Settle<R, E> for Table<T, K, R, E> {
     fn settle(&self, ticket: Ticket, outcome: &Outcome<R, E>) {
+        let firm = outcome.is_ok() || mutants::on("dedup_keeps_failures");
+        let result = self.options.copy.filter(|_| firm).map(|copy| copy(outcome));
         let mut keys = lock(&self.keys);
         let Some(Open { key, followers }) = keys.open.remove(&ticket) else {
             return;
         };
-        let firm = outcome.is_ok() || mutants::on("dedup_keeps_failures");
         if let Some(known) = keys.known.get_mut(&key).filter(|known| known.ticket == ticket) {
             if firm {
-                known.result = self.options.copy.map(|copy| copy(outcome));
+                known.result = result;
             } else {
                 keys.forget(&key);
             }

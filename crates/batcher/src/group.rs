@@ -102,8 +102,9 @@ impl Group {
     /// # Errors
     /// [`GroupCloseError::NotConfirmed`] when the time is up, or as soon as every batcher that could still drain in time
     /// has used up its own budget. The drain continues, in the same order, and its outcome is not known yet.
-    /// [`GroupCloseError::WouldDeadlock`] inside a batch function of the group.
+    /// [`GroupCloseError::WouldDeadlock`] inside a batch function of the group; then nothing has begun.
     pub fn close(&self, timeout: Duration) -> Result<Arc<GroupReport>, GroupCloseError> {
+        self.inner.check_caller()?;
         self.begin_close().wait_timeout(timeout)
     }
 }

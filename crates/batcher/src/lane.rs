@@ -123,11 +123,14 @@ impl Lane {
         {
             let _node = enter(&self.shared);
             let panicked = self.guarded(|| call(open));
+            // Looked at first: whoever lets go of the books has left there what it did not finish.
+            let alone = open.is_alone() || mutants::on("untracked_children");
             open.books.settle(panicked.as_ref());
+            if alone {
+                return;
+            }
         }
-        if !open.is_alone() && !mutants::on("untracked_children") {
-            self.run_children(desk);
-        }
+        self.run_children(desk);
     }
 
     fn run_children<S: Scope + 'static>(&self, desk: &mut Option<Desk<S>>) {
@@ -136,19 +139,21 @@ impl Lane {
         while !self.ended.load(Ordering::SeqCst) {
             children.append(&mut lock(&self.spawned));
             if children.is_empty() {
-                if desk.as_ref().is_some_and(Desk::is_alone) {
-                    return;
-                }
-                if let Some(desk) = desk.take() {
+                if let Some(desk) = desk.take_if(|desk| !desk.is_alone()) {
                     self.leave(desk);
                     continue;
+                }
+                if let Some(desk) = desk {
+                    return desk.books.settle(None);
                 }
             }
             {
                 let _node = enter(&self.shared);
                 children.retain_mut(|child| !self.advance(child));
             }
-            if !children.iter().any(Child::is_ready) && (desk.is_none() || !children.is_empty()) {
+            // Foreign code may have used up the wake-up of a child that came meanwhile.
+            let is_quiet = !children.iter().any(Child::is_ready) && lock(&self.spawned).is_empty();
+            if is_quiet && (desk.is_none() || !children.is_empty()) {
                 thread::park();
             }
         }

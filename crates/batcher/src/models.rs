@@ -21,7 +21,7 @@ fn queue(size: usize, capacity: usize, mode: TriggerMode) -> Arc<Queue<u32>> {
 fn serve(queue: &Queue<u32>) -> Vec<u32> {
     let (mut hand, slot) = (Hand::new(), queue.add_slot());
     let mut served = Vec::new();
-    while let Some((batch, _)) = queue.take(&mut hand, &slot, None, |_| {}) {
+    while let Some((batch, ..)) = queue.take(&mut hand, &slot, || (), None, |_| {}) {
         assert!(!batch.is_empty());
         served.extend(batch);
         queue.ended(&slot);
@@ -110,6 +110,26 @@ fn a_flush_reaches_a_sleeping_leader() {
 }
 
 #[test]
+fn a_barrier_is_reached_by_the_close() {
+    check(3, || {
+        let queue = queue(1, 4, TriggerMode::Drain);
+        submit(&queue, 1, &Items::default());
+        queue.seal(Admission::Nobody);
+        let theirs = Arc::clone(&queue);
+        let flusher = thread::spawn(move || {
+            [true, false].map(|ended| {
+                let (reached, sink) = Completion::new();
+                theirs.barrier(ended, sink);
+                reached
+            })
+        });
+        assert_eq!(serve(&queue), [1]);
+        // Whichever came first, the barriers or the leader's last look.
+        assert!(flusher.join().unwrap().iter().all(Completion::is_ready));
+    });
+}
+
+#[test]
 fn two_leaders_share_without_loss() {
     check(2, || {
         let queue = queue(1, 4, TriggerMode::Drain);
@@ -119,7 +139,8 @@ fn two_leaders_share_without_loss() {
                 let slot = queue.add_slot();
                 let mut served = Vec::new();
                 loop {
-                    let Some((batch, reason)) = queue.take(&mut lock(&hand), &slot, None, |_| {}) else {
+                    let Some((batch, reason, ())) = queue.take(&mut lock(&hand), &slot, || (), None, |_| {})
+                    else {
                         return served;
                     };
                     assert!(matches!(reason, Reason::Drain | Reason::Shutdown));

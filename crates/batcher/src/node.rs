@@ -1,9 +1,18 @@
 //! What there is to know of a batcher whatever its items are, and which one the current thread works for.
 
-use std::{cell::Cell, sync::Arc, sync::OnceLock, task::Waker, thread::JoinHandle, time::Duration};
+use std::{
+    cell::Cell,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, OnceLock},
+    task::Waker,
+    thread::JoinHandle,
+    time::Duration,
+};
 
 use crate::{
-    Clock, CloseReport, Draining, Meter, mutants,
+    Clock, CloseError, CloseReport, Draining, Meter,
+    lane::message,
+    mutants,
     sync::{
         Mutex,
         atomic::{AtomicBool, AtomicU64, AtomicUsize},
@@ -21,7 +30,6 @@ pub(crate) struct Shared {
     pub(crate) children: AtomicUsize,
     pub(crate) panicked_items: AtomicU64,
     pub(crate) abandoned_items: AtomicU64,
-    pub(crate) aborted_items: AtomicU64,
     pub(crate) aborted: AtomicBool,
     /// The group this batcher belongs to, as an identity.
     pub(crate) group: OnceLock<usize>,
@@ -33,7 +41,7 @@ pub(crate) struct Shared {
 /// From open to closed.
 #[derive(Default)]
 pub(crate) struct Life {
-    /// Threads that run.
+    /// Threads that run, and aborts that have not told every item yet.
     pub(crate) lanes: usize,
     /// When the close began and how many items had been handed over by then.
     pub(crate) began: Option<(Duration, u64)>,
@@ -48,15 +56,29 @@ impl Shared {
         std::ptr::from_ref(self).addr()
     }
 
+    /// Reports a figure; a meter that panics loses that figure and nothing else.
     pub(crate) fn meter(&self, observe: impl FnOnce(&dyn Meter)) {
-        if let Some(meter) = &self.meter {
-            observe(&**meter);
+        if let Some(meter) = &self.meter
+            && let Err(panic) = catch_unwind(AssertUnwindSafe(|| observe(&**meter)))
+        {
+            tracing::error!(batcher = &*self.name, panic = &*message(&*panic), "a meter panicked");
         }
     }
 
     /// True inside this batcher's own batch function and its tracked children.
-    pub(crate) fn is_current(&self) -> bool {
+    fn is_current(&self) -> bool {
         current().is_some_and(|node| node.batcher == self.id())
+    }
+
+    /// The batch function cannot wait for its own end.
+    ///
+    /// # Errors
+    /// [`CloseError::WouldDeadlock`] in there.
+    pub(crate) fn check_caller(&self) -> Result<(), CloseError> {
+        if self.is_current() && !mutants::on("close_waits_for_itself") {
+            return Err(CloseError::WouldDeadlock { batcher: Arc::clone(&self.name) });
+        }
+        Ok(())
     }
 
     /// True where a submission from outside would go round the declared edges: inside a batch function of this batcher

@@ -188,9 +188,14 @@ impl<X> Queue<X> {
         self.leader.handed.load(Ordering::SeqCst)
     }
 
+    /// Items that an abort took.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.leader.dropped.load(Ordering::SeqCst)
+    }
+
     /// Items that left the queue either way.
     fn gone(&self) -> u64 {
-        self.leader.dropped.load(Ordering::SeqCst) + self.handed()
+        self.dropped() + self.handed()
     }
 
     /// Accepts what `fill` appends of a parcel, if the class is admitted and there is any room; a group goes in whole.
@@ -326,14 +331,16 @@ impl<X> Queue<X> {
 
     /// Blocks until a batch is to be fired and takes it; `None` when nothing is left and nothing will come.
     ///
+    /// `enter` gives what the batch needs to begin, and may block for it; until then its items count as queued.
     /// `keep`, if there is one, is asked for each item; those it does not keep are skipped. `aborted` gets what an abort finds at hand.
-    pub(crate) fn take(
+    pub(crate) fn take<P>(
         &self,
         hand: &mut Hand<X>,
         slot: &Running,
+        mut enter: impl FnMut() -> P,
         keep: Option<fn(&X) -> bool>,
         mut aborted: impl FnMut(VecDeque<X>),
-    ) -> Option<(Vec<X>, Reason)> {
+    ) -> Option<(Vec<X>, Reason, P)> {
         let mut parks = false;
         loop {
             let reason = if hand.items.len() >= self.rules.size
@@ -360,11 +367,15 @@ impl<X> Queue<X> {
                     Look::Finished => return None,
                 }
             };
+            let permit = enter();
+            if self.leader.urgent.load(Ordering::SeqCst) && lock(&self.submitters.state).aborted {
+                continue;
+            }
             let batch = self.cut(hand, slot, keep);
             self.progress();
             if !batch.is_empty() || mutants::on("empty_batches") {
                 hand.fired[reason as usize] += 1;
-                return Some((batch, reason));
+                return Some((batch, reason, permit));
             }
             self.ended(slot);
         }
@@ -377,10 +388,10 @@ impl<X> Queue<X> {
         let handed = self.leader.handed.load(Ordering::Relaxed);
         slot.store(handed, Ordering::Release);
         let mut batch: Vec<X> = hand.items.drain(..count).collect();
+        self.leader.handed.store(handed + count as u64, Ordering::Release);
         if let Some(keep) = keep {
             batch.retain(keep);
         }
-        self.leader.handed.store(handed + count as u64, Ordering::Release);
         let left = hand.items.len();
         if mutants::on("partial_keeps_group_time") {
             return batch;
@@ -397,8 +408,11 @@ impl<X> Queue<X> {
         if state.aborted && !hand.items.is_empty() {
             return Look::Aborted;
         }
-        let room =
-            if state.top_up(hand, self.rules.size) { std::mem::take(&mut state.room) } else { Vec::new() };
+        let room = if state.top_up(hand, &self.rules, &*self.clock) {
+            std::mem::take(&mut state.room)
+        } else {
+            Vec::new()
+        };
         let len = hand.items.len();
         let timed = len > 0 && len < self.rules.size && self.rules.mode.is_timed();
         let due = timed.then(|| {
@@ -470,7 +484,8 @@ impl<X> State<X> {
     }
 
     /// Moves items from the queue into the hand until it can fill a batch; true if any moved.
-    fn top_up(&mut self, hand: &mut Hand<X>, size: usize) -> bool {
+    fn top_up(&mut self, hand: &mut Hand<X>, rules: &Rules, clock: &dyn Clock) -> bool {
+        let size = rules.size;
         if self.items.is_empty() || hand.items.len() >= size {
             return false;
         }
@@ -484,7 +499,40 @@ impl<X> State<X> {
             if mutants::on("later_items_extend") {
                 hand.first_at = first_at;
             }
+            // The next batch begins with what is left.
+            self.first_at = (!self.items.is_empty() && rules.mode.is_timed()).then(|| clock.now());
         }
         true
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::ManualClock;
+
+    #[test]
+    fn what_a_batch_leaves_in_the_queue_is_timed_from_then() {
+        let clock = Arc::new(ManualClock::new());
+        let timeout = Duration::from_millis(100);
+        let rules = Rules { size: 4, capacity: 9, mode: TriggerMode::Accumulate, timeout };
+        let queue = Queue::new(rules, Arc::clone(&clock) as _);
+        let push = |items: std::ops::Range<u32>| {
+            queue.push(Class::External, None, items, |items, queue| queue.extend(items)).is_ok()
+        };
+        let (mut hand, slot) = (Hand::new(), queue.add_slot());
+        assert!(push(0..3) && lock(&queue.submitters.state).top_up(&mut hand, &rules, &*clock));
+        assert!(push(3..6));
+        clock.advance(timeout / 2);
+        assert_eq!(
+            queue.take(&mut hand, &slot, || (), None, |_| {}),
+            Some((vec![0, 1, 2, 3], Reason::Size, ()))
+        );
+        // The batch runs for longer than the timeout.
+        clock.advance(timeout);
+        assert_eq!(
+            queue.take(&mut hand, &slot, || (), None, |_| {}),
+            Some((vec![4, 5], Reason::Timeout, ()))
+        );
     }
 }

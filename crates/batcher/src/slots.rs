@@ -5,7 +5,7 @@ use std::{
 
 use crate::{
     mutants,
-    sync::{Condvar, Mutex, lock},
+    sync::{Condvar, Mutex, MutexGuard, lock},
 };
 
 /// Slots that several batchers take from: together they never run more batches at a time; see
@@ -34,17 +34,27 @@ impl SharedSlots {
     }
 
     /// Waits for a free slot and takes it until the guard is dropped.
-    pub(crate) fn take(&self) -> impl Drop + use<> {
+    pub(crate) fn take(&self) -> Taken {
         let mut free = lock(&self.inner.free);
         while *free == 0 && !mutants::on("slots_without_limit") {
             free = self.inner.freed.wait(free).unwrap_or_else(PoisonError::into_inner);
         }
+        self.taken(free)
+    }
+
+    /// Takes a free slot, if there is one.
+    pub(crate) fn try_take(&self) -> Option<Taken> {
+        let free = lock(&self.inner.free);
+        (*free > 0).then(|| self.taken(free))
+    }
+
+    fn taken(&self, mut free: MutexGuard<'_, usize>) -> Taken {
         *free = free.saturating_sub(1);
         Taken(Arc::clone(&self.inner))
     }
 }
 
-struct Taken(Arc<Inner>);
+pub(crate) struct Taken(Arc<Inner>);
 
 impl Drop for Taken {
     fn drop(&mut self) {

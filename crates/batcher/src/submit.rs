@@ -4,6 +4,7 @@ use std::{
     collections::VecDeque,
     fmt,
     future::poll_fn,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::Arc,
     task::{Poll, Waker},
     time::Duration,
@@ -386,11 +387,21 @@ impl<T, R, E> Parcel<T, R, E> for Vec<Entry<T, R, E>> {
             self.append(queue);
             return None;
         }
-        for entry in self {
-            if let Some(duplicate) = entry.append_new(queue, dedup, now, duplicates) {
-                *duplicates += 1;
-                duplicate.sink.publish(Err(Failure::Duplicate));
+        let before = queue.len();
+        let appended = catch_unwind(AssertUnwindSafe(|| {
+            for entry in self {
+                if let Some(duplicate) = entry.append_new(queue, dedup, now, duplicates) {
+                    *duplicates += 1;
+                    duplicate.sink.publish(Err(Failure::Duplicate));
+                }
             }
+        }));
+        if let Err(panic) = appended {
+            // A key that panics takes the whole group back out.
+            for ticket in queue.drain(before..).filter_map(|entry| entry.ticket()) {
+                dedup.settle(ticket, &Err(Failure::Duplicate));
+            }
+            resume_unwind(panic);
         }
         None
     }

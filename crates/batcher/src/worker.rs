@@ -15,6 +15,7 @@ use crate::{
     mutants,
     node::{Hook, Node, Shared},
     queue::{Admission, Hand, Queue},
+    slots::Taken,
     sync::{
         Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -59,8 +60,10 @@ where
         let thread = std::thread::Builder::new().name(self.shared.name.to_string()).spawn(move || {
             let _subscriber = dispatch.as_ref().map(tracing::dispatcher::set_default);
             let lane = Arc::new(Lane::new(Arc::clone(&core.shared), core.queue.add_slot()));
-            // What batch functions panic with is caught closer by; this is for clocks and meters.
+            // What batch functions panic with is caught closer by; this is for clocks and subscribers.
             while let Err(panic) = catch_unwind(AssertUnwindSafe(|| core.work(&lane, &function))) {
+                core.queue.ended(&lane.running);
+                core.queue.progress();
                 tracing::error!(
                     batcher = &*core.shared.name,
                     panic = &*message(&*panic),
@@ -82,12 +85,11 @@ where
 
     fn work(self: &Arc<Self>, lane: &Arc<Lane>, function: &Arc<Function<T, R, E>>) {
         let mut desk = None;
-        while let Some((entries, reason)) = self.lead(lane, function) {
+        while let Some((entries, reason, _slot)) = self.lead(lane, function) {
             desk.get_or_insert_with(|| {
                 let dedup = self.dedup.clone().map(|dedup| dedup as _);
                 Desk::new(lane, Books::new(Arc::clone(lane), dedup))
             });
-            let _slot = self.slots.as_ref().map(SharedSlots::take);
             self.run(lane, &mut desk, &**function, entries, reason);
             self.queue.ended(&lane.running);
             if self.background {
@@ -101,7 +103,7 @@ where
         self: &Arc<Self>,
         lane: &Arc<Lane>,
         function: &Arc<Function<T, R, E>>,
-    ) -> Option<(Entries<T, R, E>, Reason)> {
+    ) -> Option<(Entries<T, R, E>, Reason, Option<Taken>)> {
         if self.background {
             self.idle.fetch_add(1, Ordering::SeqCst);
         }
@@ -113,11 +115,22 @@ where
         let keep = self.skips.load(Ordering::Relaxed).then_some(Entry::is_wanted as _);
         let keep = if mutants::on("cancelled_are_skipped") { Some(Entry::is_watched as _) } else { keep };
         let aborted = |entries| self.fail_aborted(entries);
-        let batch = self.queue.take(&mut hand, &lane.running, keep, aborted)?;
+        let batch = self.queue.take(&mut hand, &lane.running, || self.take_slot(), keep, aborted)?;
         if self.background {
             self.pass_on(&mut hand, function);
         }
         Some(batch)
+    }
+
+    /// Waits for a slot shared with other batchers, in the lead: so batches get slots in their order.
+    fn take_slot(&self) -> Option<Taken> {
+        let slots = self.slots.as_ref()?;
+        slots.try_take().or_else(|| {
+            let began = self.shared.clock.now();
+            let slot = slots.take();
+            self.shared.meter(|m| m.backpressure_wait(self.shared.clock.now().saturating_sub(began)));
+            Some(slot)
+        })
     }
 
     /// Sees to it that someone leads while the current thread runs its batch, if there may be one more.
@@ -157,20 +170,23 @@ where
         reason: Reason,
     ) {
         let shared = &self.shared;
-        let began = shared.meter.as_ref().map(|meter| {
+        let began = shared.meter.is_some().then(|| shared.clock.now());
+        shared.meter(|meter| {
             meter.batch_fired(reason, entries.len());
             meter.queue_depth(self.queue.len());
             meter.in_flight(self.queue.in_flight());
-            shared.clock.now()
         });
         let _span = self.spans.then(|| self.span(&entries, reason).entered());
         let call = |desk: &Desk<Books<R, E>>| {
             function(Batch::new(entries, Arc::clone(&desk.books), reason), &desk.ctx);
         };
         lane.run(desk, call);
-        if let (Some(meter), Some(began)) = (&shared.meter, began) {
-            meter.batch_ended(shared.clock.now().saturating_sub(began));
-            meter.in_flight(self.queue.in_flight().saturating_sub(1));
+        if let Some(began) = began {
+            let took = shared.clock.now().saturating_sub(began);
+            shared.meter(|meter| {
+                meter.batch_ended(took);
+                meter.in_flight(self.queue.in_flight().saturating_sub(1));
+            });
         }
     }
 
@@ -195,7 +211,6 @@ where
     }
 
     pub(crate) fn fail_aborted(&self, entries: VecDeque<Entry<T, R, E>>) {
-        self.shared.aborted_items.fetch_add(entries.len() as u64, Ordering::SeqCst);
         for Entry { sink, notes, .. } in entries {
             let ticket = notes.and_then(|notes| notes.ticket);
             let outcome = Err(Failure::Aborted { batcher: Arc::clone(&self.shared.name) });
@@ -206,8 +221,8 @@ where
         }
     }
 
-    /// A thread has nothing left to do; the last one closes the batcher.
-    fn lane_ended(&self) {
+    /// A thread, or an abort, has nothing left to do; the last one closes the batcher.
+    pub(crate) fn lane_ended(&self) {
         let shared = &self.shared;
         let mut life = lock(&shared.life);
         life.lanes -= 1;
@@ -215,20 +230,19 @@ where
             return;
         }
         let (began_at, handed_before) = life.began.unwrap_or_default();
-        let aborted_items = shared.aborted_items.load(Ordering::SeqCst);
         let report = CloseReport {
             drained_items: self.queue.handed().saturating_sub(handed_before),
             batches: lock(&self.hand).fired,
             panicked_items: shared.panicked_items.load(Ordering::SeqCst),
             abandoned_items: shared.abandoned_items.load(Ordering::SeqCst),
-            aborted_items,
+            aborted_items: self.queue.dropped(),
             wall_time: shared.clock.now().saturating_sub(began_at),
         };
-        shared.meter(|meter| meter.drained(report.wall_time));
         let hooks = std::mem::take(&mut life.hooks);
         let wakers = std::mem::take(&mut life.wakers);
         life.report = Some(report.clone());
         drop(life);
+        shared.meter(|meter| meter.drained(report.wall_time));
         for hook in hooks {
             hook(&report);
         }

@@ -259,7 +259,9 @@ fn close_inside_fn() {
                 && own.flush().wait().is_err();
             // A tracked child is inside, too.
             ctx.spawn(async move {
-                let there = would_deadlock(own.close(Duration::from_secs(2)));
+                let there = would_deadlock(own.close(Duration::from_secs(2)))
+                    && would_deadlock(own.begin_close().await)
+                    && own.flush_completed().await.is_err();
                 batch.finish_each(|_| Ok(here && there));
             });
         })

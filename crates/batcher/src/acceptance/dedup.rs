@@ -173,3 +173,20 @@ fn dedup_race() {
     batcher.close(LIMIT).unwrap();
     assert_eq!((door.items(), winners.into_inner().unwrap().len()), (vec![7], 1));
 }
+
+#[test]
+fn group_whose_key_panics_is_not_accepted() {
+    let door = Door::open();
+    let keys = Dedup::by(|item: &u32| if *item == 9 { panic!("no key") } else { *item });
+    let batcher = behind(&door, Batcher::builder().timeout(HOUR).dedup(keys));
+    let submitted =
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| batcher.submit_many(vec![1, 2, 9])));
+    assert!(submitted.is_err());
+    // Its keys are not known, and the counts are right: the flush covers what is accepted, no more and no less.
+    assert_eq!(batcher.queued(), 0);
+    let items = [2, 1].map(|item| batcher.submit(item).unwrap());
+    batcher.flush().wait().unwrap();
+    assert_eq!(items.map(result), [Ok(2), Ok(1)]);
+    assert_eq!(door.batches()[0].0, [2, 1]);
+    batcher.close(LIMIT).unwrap();
+}

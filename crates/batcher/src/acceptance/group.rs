@@ -2,19 +2,24 @@
 
 use std::{
     convert::Infallible,
+    pin::pin,
     sync::{
         Arc, Mutex, OnceLock,
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
+    task::{Context, Poll, Waker},
     thread,
     time::Duration,
 };
 
-use super::support::{Gate, LIMIT, Log, tempt, threads_named, within};
+use super::{
+    door::{Door, behind, eventually},
+    support::{Gate, LIMIT, Log, tempt, threads_named, within},
+};
 use crate::{
-    Batch, BatchCtx, Batcher, BoxError, BuildError, Builder, CloseOutcome, Completion, Dispatch, Enqueue,
-    EnqueueAndWait, Failure, GroupBuilder, GroupCloseError, GroupError, ManualClock, Member, NodeSpec,
-    NodeState, Rank, SharedSlots, SubmitError, UndeclaredEdge,
+    Batch, BatchCtx, Batcher, BoxError, BuildError, Builder, Clock, CloseOutcome, Completion, Dispatch,
+    Enqueue, EnqueueAndWait, Failure, GroupBuilder, GroupCloseError, GroupError, ManualClock, Member,
+    NodeSpec, NodeState, Rank, SharedSlots, SubmitError, UndeclaredEdge,
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -422,10 +427,10 @@ fn node_budgets_end_the_wait() {
         }
         // Whatever happens on the way, the wait of a day ends within minutes of the clock.
         let wait_for_budget = || {
-            let begun = crate::Clock::now(&*clock);
+            let begun = clock.now();
             thread::scope(|scope| {
                 let closing = scope.spawn(|| group.close(HOUR * 24));
-                while !closing.is_finished() && crate::Clock::now(&*clock) < begun + HOUR {
+                while !closing.is_finished() && clock.now() < begun + HOUR {
                     clock.advance(Duration::from_millis(1));
                     thread::yield_now();
                 }
@@ -483,11 +488,11 @@ fn late_node_budgets_end_a_wait_under_way() {
                 thread::yield_now();
             }
             gates[0].open();
-            while !closing.is_finished() && crate::Clock::now(&*clock) < HOUR {
+            while !closing.is_finished() && clock.now() < HOUR {
                 clock.advance(Duration::from_millis(1));
                 thread::yield_now();
             }
-            assert!(crate::Clock::now(&*clock) < HOUR, "a budget that starts during a wait does not end it");
+            assert!(clock.now() < HOUR, "a budget that starts during a wait does not end it");
             assert!(matches!(closing.join().unwrap(), Err(GroupCloseError::NotConfirmed(_))));
         });
         gates[1].open();
@@ -537,6 +542,8 @@ fn group_close_inside_fn() {
             assert!(
                 refused && matches!(group.begin_close().wait(), Err(GroupCloseError::WouldDeadlock { .. }))
             );
+            let polled = pin!(group.begin_close()).poll(&mut Context::from_waker(Waker::noop()));
+            assert!(matches!(polled, Poll::Ready(Err(GroupCloseError::WouldDeadlock { .. }))));
             echo(batch, ctx);
         });
         let group = Arc::new(group.build().unwrap());
@@ -639,5 +646,48 @@ fn shared_slots_limit_all() {
         }
         group.close(LIMIT).unwrap();
         assert_eq!(most.load(SeqCst), 2);
+    });
+}
+
+/// Moves by being looked at.
+#[derive(Default)]
+struct Asked(AtomicUsize);
+
+impl Clock for Asked {
+    fn now(&self) -> Duration {
+        Duration::from_millis(self.0.fetch_add(1, SeqCst) as u64)
+    }
+
+    fn park_until(&self, _: Duration) {
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn waiting_for_a_shared_slot_is_not_begun() {
+    within("waiting_for_a_shared_slot_is_not_begun", || {
+        let (slots, tally) = (SharedSlots::new(1), super::metrics::Tally::default());
+        let ([held, waiting], clock) = ([Door::closed(), Door::open()], Arc::new(Asked::default()));
+        let first = behind(&held, eager().slots(&slots));
+        let options = eager().dispatch(Dispatch::Background { max_in_flight: 4 }).clock(Arc::clone(&clock));
+        let second = behind(&waiting, options.slots(&slots).metrics(tally.clone()));
+        first.submit_detached(0).unwrap();
+        held.wait_entered(1);
+        let asked = clock.0.load(SeqCst);
+        let items = second.submit_many((0..50).collect()).unwrap();
+        let flush = second.flush();
+        // How long it waits is measured from when it finds no slot.
+        eventually("it waits for a slot", || clock.0.load(SeqCst) > asked);
+        tempt(|| flush.is_reached() || second.in_flight() > 0);
+        assert_eq!((flush.is_reached(), second.in_flight(), second.queued()), (false, 0, 50));
+        held.let_pass(1);
+        flush.wait().unwrap();
+        assert!(items.wait().iter().all(Result::is_ok));
+        // One slot: the batches come one by one, in the order of their items.
+        let order: Vec<_> = waiting.batches().into_iter().flat_map(|(items, _)| items).collect();
+        assert_eq!(order, (0..50).collect::<Vec<_>>());
+        assert!(tally.count("backpressure_ms") > 0, "the wait is not measured");
+        first.close(LIMIT).unwrap();
+        second.close(LIMIT).unwrap();
     });
 }

@@ -1,12 +1,22 @@
 //! What submitters get.
 
-use std::sync::Arc;
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    task::{Context, Wake, Waker},
+    thread,
+    time::Duration,
+};
 
 use super::{
     door::{Door, HOUR, MOMENT, behind, panicked, result},
-    support::LIMIT,
+    support::{Gate, LIMIT, Log, within},
 };
-use crate::{Batch, Batcher, Dispatch, Failure};
+use crate::{Batch, Batcher, CloseError, Completion, Dispatch, Failure, Meter, Metrics, Reason};
 
 #[test]
 fn panic_isolated() {
@@ -111,7 +121,7 @@ fn unwatched_reads_are_skipped() {
 #[test]
 fn children_finish_fail_and_follow_up() {
     // One child finishes its item, one panics, one waits for another thread; the batch ends with the last.
-    let (send, receive) = std::sync::mpsc::channel::<crate::Completion<u32>>();
+    let (send, receive) = std::sync::mpsc::channel::<Completion<u32>>();
     let other = Arc::new(behind(&Door::open(), Batcher::builder().size(1)));
     let asked = Arc::clone(&other);
     let batcher = Batcher::builder()
@@ -179,4 +189,115 @@ fn abort_is_the_lossy_path() {
     assert_eq!((report.aborted_items, report.drained_items), (3, 0));
     assert_eq!(result(first), Ok(1));
     assert_eq!(door.items(), [1]);
+}
+
+#[test]
+fn strayed_completers_are_resolved() {
+    within("strayed_completers_are_resolved", || {
+        // Completers leave for a thread of the function's own, which forgets one of them after the function has returned.
+        let gate = Arc::new(Gate::default());
+        let held = Arc::clone(&gate);
+        let (log, builder) = (Log::default(), Batcher::builder().size(2).spans(true));
+        let start = || {
+            builder.start(move |batch: Batch<u32, u32>, _| {
+                let held = Arc::clone(&held);
+                thread::spawn(move || {
+                    held.wait();
+                    batch.for_each(|(item, done)| {
+                        if item == 0 {
+                            done.finish(Ok(0))
+                        }
+                    });
+                });
+            })
+        };
+        let batcher = log.record(start).unwrap();
+        let items = batcher.submit_many(vec![0, 1]).unwrap();
+        super::door::eventually("the slot lets go", || log.text().contains("outside of BatchCtx::spawn"));
+        gate.open();
+        let outcomes = items.wait_timeout(LIMIT).expect("a strayed item is never resolved");
+        assert_eq!(outcomes[0], Ok(0));
+        assert!(matches!(outcomes[1], Err(Failure::Abandoned { .. })), "{outcomes:?}");
+        assert_eq!(batcher.close(LIMIT).unwrap().abandoned_items, 1);
+    });
+}
+
+#[test]
+fn children_of_a_blocking_child_are_seen() {
+    within("children_of_a_blocking_child_are_seen", || {
+        let batcher = Batcher::builder()
+            .start_async(|batch: Batch<u32, u32>, ctx| async move {
+                let (answer, sink) = Completion::<u32>::new();
+                ctx.spawn(async move { sink.publish(Ok(7)) });
+                // Whatever blocks in here may use up the wake-up that came with the child.
+                thread::park();
+                let answer = answer.await.unwrap();
+                batch.finish_each(|item| Ok(item + answer));
+            })
+            .unwrap();
+        assert_eq!(result(batcher.submit(1).unwrap()), Ok(8));
+        batcher.close(LIMIT).unwrap();
+    });
+}
+
+#[test]
+fn close_waits_for_aborted_items() {
+    struct Slow(Gate, AtomicBool);
+    impl Wake for Slow {
+        fn wake(self: Arc<Self>) {
+            self.1.store(true, SeqCst);
+            self.0.wait();
+        }
+    }
+    let door = Door::closed();
+    let batcher = behind(&door, Batcher::builder().size(1));
+    drop(batcher.submit(1).unwrap());
+    door.wait_entered(1);
+    let mut lost: Vec<_> = (2..4).map(|item| batcher.submit(item).unwrap()).collect();
+    let slow = Arc::new(Slow(Gate::default(), AtomicBool::new(false)));
+    let waker = Waker::from(Arc::clone(&slow));
+    assert!(Pin::new(&mut lost[0]).poll(&mut Context::from_waker(&waker)).is_pending());
+    thread::scope(|scope| {
+        scope.spawn(|| batcher.abort());
+        super::door::eventually("the first aborted item is told", || slow.1.load(SeqCst));
+        door.let_pass(usize::MAX);
+        // The second one is not told yet.
+        let closed = batcher.close(MOMENT);
+        slow.0.open();
+        assert!(matches!(closed, Err(CloseError::NotConfirmed(_))), "{closed:?}");
+    });
+    assert_eq!(batcher.close(LIMIT).unwrap().aborted_items, 2);
+    assert!(lost.into_iter().all(|item| matches!(result(item), Err(Failure::Aborted { .. }))));
+}
+
+#[test]
+fn a_failing_meter_harms_nobody() {
+    struct Failing;
+    impl Metrics for Failing {
+        fn bind(&self, _: &str) -> Arc<dyn Meter> {
+            Arc::new(Failing)
+        }
+    }
+    impl Meter for Failing {
+        fn enqueued(&self, _: u64) {
+            panic!("enqueued");
+        }
+        fn batch_fired(&self, _: Reason, _: usize) {
+            panic!("batch_fired");
+        }
+        fn batch_ended(&self, _: Duration) {
+            panic!("batch_ended");
+        }
+        fn drained(&self, _: Duration) {
+            panic!("drained");
+        }
+    }
+    within("a_failing_meter_harms_nobody", || {
+        let batcher = behind(&Door::open(), Batcher::builder().size(1).metrics(Failing));
+        let item = batcher.submit(1).unwrap();
+        let done = batcher.flush_completed();
+        assert_eq!(result(item), Ok(1));
+        done.wait().unwrap();
+        assert_eq!(batcher.close(LIMIT).unwrap().batches_by(Reason::Size), 1);
+    });
 }

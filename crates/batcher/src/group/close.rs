@@ -89,9 +89,7 @@ impl GroupDraining {
         until: Option<Duration>,
         patience: impl Fn(&Inner) -> (Option<Duration>, usize),
     ) -> Result<Arc<GroupReport>, GroupCloseError> {
-        if self.inner.is_current() && !mutants::on("close_waits_for_itself") {
-            return Err(GroupCloseError::WouldDeadlock { group: self.inner.name.clone() });
-        }
+        self.inner.check_caller()?;
         let clock = &*self.inner.clock;
         loop {
             let (patience, begun) = patience(&self.inner);
@@ -138,10 +136,12 @@ impl GroupDraining {
 }
 
 impl Future for GroupDraining {
-    type Output = Arc<GroupReport>;
+    /// As [`GroupDraining::wait`].
+    type Output = Result<Arc<GroupReport>, GroupCloseError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.poll_report(cx)
+        self.inner.check_caller()?;
+        self.poll_report(cx).map(Ok)
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::{any::Any, sync::Arc, task::Waker, thread::JoinHandle, time::Duration};
 
-use super::{GroupReport, NodeReport, NodeState, Rank, builder::Hook};
+use super::{GroupCloseError, GroupReport, NodeReport, NodeState, Rank, builder::Hook};
 use crate::{
     Clock, CloseReport, Closing, Draining, ShutdownPlan, mutants,
     node::{self, Node},
@@ -89,9 +89,13 @@ impl Inner {
         std::ptr::from_ref(self).addr()
     }
 
-    /// True inside a batch function of the group, or a tracked child of one.
-    pub(super) fn is_current(&self) -> bool {
-        node::current().is_some_and(|current| current.group == Some(self.id()))
+    /// A batch function of the group, or a tracked child of one, cannot wait for the group's end.
+    pub(super) fn check_caller(&self) -> Result<(), GroupCloseError> {
+        let is_inside = node::current().is_some_and(|current| current.group == Some(self.id()));
+        if is_inside && !mutants::on("close_waits_for_itself") {
+            return Err(GroupCloseError::WouldDeadlock { group: self.name.clone() });
+        }
+        Ok(())
     }
 
     pub(super) fn has(&self, batcher: usize) -> bool {
@@ -148,12 +152,12 @@ impl Inner {
             drop(Arc::clone(&part.node).begin_close());
         }
         // Their budgets start: whoever waits may have to look at them earlier.
-        std::mem::take(&mut progress.wakers).into_iter().for_each(Waker::wake);
-        if progress.nodes.iter().any(|node| node.report.is_none()) {
-            return;
-        }
-        let Some(hooks) = progress.hooks.take() else { return };
+        let wakers = std::mem::take(&mut progress.wakers);
+        let all_closed = progress.nodes.iter().all(|node| node.report.is_some());
+        let hooks = progress.hooks.take_if(|_| all_closed);
         drop(progress);
+        wakers.into_iter().for_each(Waker::wake);
+        let Some(hooks) = hooks else { return };
         if hooks.is_empty() {
             return self.finish(Vec::new());
         }
