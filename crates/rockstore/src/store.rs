@@ -310,7 +310,8 @@ impl Store {
         }
         let core = self.core()?;
         let made = Checkpoint::new(&core.db).and_then(|checkpoint| checkpoint.create_checkpoint(path));
-        made.map_err(|e| Error::of(path, "make a checkpoint", &e))
+        made.map_err(|e| Error::of(path, "make a checkpoint", &e))?;
+        inspect::sync_parent(path)
     }
 
     /// Figures about the store, for metrics.

@@ -76,7 +76,8 @@ pub trait Backend: Send + Sync {
     /// Reads the values under `keys`, in their order; each answer stands alone.
     fn read(&self, family: Family, keys: &[Vec<u8>]) -> Vec<Result<Option<Vec<u8>>>>;
 
-    /// Applies a batch; on `Ok` it is durable, on `Err` nothing of it is there.
+    /// Applies a batch; on `Ok` it is durable, on `Err` nothing of it is there, and on
+    /// [`Unknown`](crate::Error::Unknown) it is one or the other.
     fn commit(&self, batch: Batch) -> Result<()>;
 
     /// Visits the records of a family from the key `from` on, in key order, until `each` returns false.

@@ -127,13 +127,14 @@ pub enum Error {
         /// The contradiction.
         what: &'static str,
     },
-    /// Not now: the same call may succeed later. Nothing of it is stored.
+    /// Not now: the same call may succeed later. Nothing of it is stored, but for the first records of a transaction of
+    /// several, which wait for that.
     #[error("not available now, try again: {what}")]
     Unavailable {
         /// Why.
         what: String,
     },
-    /// The storage below failed. Nothing of the call is stored.
+    /// The storage below failed. As little of the call is stored.
     #[error("storage failed: {what}")]
     Storage {
         /// Its words.

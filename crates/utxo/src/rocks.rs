@@ -47,14 +47,27 @@ impl RocksBackend {
         Ok(RocksBackend { store: store.map_err(error)?, writer: Mutex::new(()) })
     }
 
-    fn recover(&self) -> Result<Settled> {
+    fn recover(&self) -> rockstore::Result<Settled> {
         loop {
             match self.store.recover() {
                 // Only reads of this backend, which end. Going on before it is settled would let the next batch rest on
                 // reads that do not show this one, and overwrite it if it turns out to be kept.
                 Err(rockstore::Error::Busy { .. }) => {}
-                settled => return settled.map_err(|why| Error::Unknown { what: why.to_string() }),
+                settled => return settled,
             }
+        }
+    }
+
+    /// After a failed write the database may be neither open nor closed. Whoever reads mends that too: what cannot be read
+    /// comes to no write that would.
+    fn reader(&self) -> rockstore::Result<rockstore::Reader> {
+        match self.store.reader() {
+            Err(rockstore::Error::Unsettled { .. }) => {
+                let _turn = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+                self.recover()?;
+                self.store.reader()
+            }
+            reader => reader,
         }
     }
 }
@@ -68,7 +81,7 @@ impl Backend for RocksBackend {
             let values = reader.multi_get(id(family), keys.iter().map(Vec::as_slice))?;
             Ok(values.into_iter().map(|value| Ok(value.map(|value| value.to_vec()))).collect())
         };
-        self.store.reader().and_then(read).unwrap_or_else(|why| vec![Err(error(why)); keys.len()])
+        self.reader().and_then(read).unwrap_or_else(|why| vec![Err(error(why)); keys.len()])
     }
 
     fn commit(&self, batch: Batch) -> Result<()> {
@@ -82,18 +95,18 @@ impl Backend for RocksBackend {
         let _turn = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let mut written = self.store.write(&rows);
         if let Err(rockstore::Error::Unsettled { .. }) = written {
-            self.recover()?;
+            self.recover().map_err(unknown)?;
             written = self.store.write(&rows);
         }
         let Err(why) = written else { return Ok(()) };
-        match self.recover()? {
+        match self.recover().map_err(unknown)? {
             Settled::Kept => Ok(()),
             _ => Err(error(why)),
         }
     }
 
     fn scan(&self, family: Family, from: &[u8], each: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<()> {
-        let reader = self.store.reader().map_err(error)?;
+        let reader = self.reader().map_err(error)?;
         let mut rows = reader.rows(id(family), Span::from(from).scan()).map_err(error)?;
         while let Some((key, value)) = rows.next_row().map_err(error)? {
             if !each(key, value) {
@@ -116,4 +129,8 @@ fn error(why: rockstore::Error) -> Error {
         why if why.is_retryable() => Error::Unavailable { what },
         _ => Error::Storage { what },
     }
+}
+
+fn unknown(why: rockstore::Error) -> Error {
+    Error::Unknown { what: why.to_string() }
 }

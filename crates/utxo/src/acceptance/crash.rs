@@ -278,6 +278,16 @@ fn drain_into_full_files(dir: &Path) {
     store.close(GUARD).unwrap();
     let store = open(&clients, dir, |options| options);
     assert_eq!(store.all_of(1).body.unwrap(), fat(1).body);
+    // Worse: the database cannot even be opened for reading. Once it can, reading is enough to bring it back.
+    let (records, away) = (dir.join("store/records"), dir.join("store/away"));
+    limit_file_size(1);
+    std::fs::rename(&records, &away).unwrap();
+    assert!(store.create(fat(2), 7, CreateOptions::default()).is_err());
+    assert!(store.health().is_err());
+    std::fs::rename(&away, &records).unwrap();
+    limit_file_size(libc::RLIM_INFINITY);
+    store.health().unwrap();
+    store.take(3, &[(1, 0)], 8).unwrap();
     store.close(GUARD).unwrap();
 }
 

@@ -259,6 +259,12 @@ fn drifted_counter_clears_master_dah(bed: &Bed) {
     let whole = store.all_of(1);
     assert_eq!((whole.master.spent_extra, whole.master.total_extra), (2, 2));
     assert_eq!(store.dah(1), None, "record 1 is not spent at all");
+    // In conflict it falls due whatever is spent; later the counter is believed no more than before.
+    store.set_tip(ChainState { height: 9, median_time: 0 }).unwrap();
+    store.set_conflicting(&[txid(1)], true).pop().unwrap().unwrap();
+    assert_eq!(store.dah(1), Some(9 + RETENTION));
+    store.set_conflicting(&[txid(1)], false).pop().unwrap().unwrap();
+    assert_eq!(store.dah(1), None);
 }
 
 fn counter_is_clamped(bed: &Bed) {

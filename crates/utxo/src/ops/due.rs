@@ -37,10 +37,9 @@ fn may_be_deleted(view: &mut View<'_>, txid: &TxId) -> Result<bool> {
     let master = master(view, txid)?;
     let mined = !master.blocks.is_empty() && master.unmined_since.is_none();
     let counted = master.page.all_spent() && master.spent_extra == master.total_extra;
-    let had = master.page.delete_at_height.is_some();
     // The counter is believed only after a look at what it counts: it may have drifted in a database whose follow-ups
     // were lost.
-    Ok(mined && counted && (had || mutants::on("drift_believed") || extras_all_spent(view, txid)?))
+    Ok(mined && counted && (mutants::on("drift_believed") || extras_all_spent(view, txid)?))
 }
 
 fn extras_all_spent(view: &mut View<'_>, txid: &TxId) -> Result<bool> {
