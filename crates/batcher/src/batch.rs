@@ -1,6 +1,6 @@
 //! What a batch function gets: the items with their completers, and a context to act in.
 
-use std::{future::Future, iter::FusedIterator, ops::Deref, sync::Arc, vec};
+use std::{future::Future, iter::FusedIterator, ops::Deref, sync::Arc};
 
 use tracing::Span;
 
@@ -11,6 +11,7 @@ use crate::{
     lane::Lane,
     mutants,
     node::Shared,
+    queue::Cut,
     sync::{
         Mutex,
         atomic::{AtomicBool, Ordering},
@@ -149,14 +150,15 @@ impl<R, E> Drop for Books<R, E> {
 /// ```
 #[must_use = "items that are not finished are reported as abandoned"]
 pub struct Batch<T, R = (), E = std::convert::Infallible> {
-    entries: vec::IntoIter<Entry<T, R, E>>,
-    books: Arc<Books<R, E>>,
+    entries: Cut<Entry<T, R, E>>,
+    /// There as long as there are entries.
+    books: Option<Arc<Books<R, E>>>,
     reason: Reason,
 }
 
 impl<T, R, E> Batch<T, R, E> {
-    pub(crate) fn new(entries: Vec<Entry<T, R, E>>, books: Arc<Books<R, E>>, reason: Reason) -> Self {
-        Self { entries: entries.into_iter(), books, reason }
+    pub(crate) fn new(entries: Cut<Entry<T, R, E>>, books: Arc<Books<R, E>>, reason: Reason) -> Self {
+        Self { entries, books: Some(books), reason }
     }
 
     /// How many items are left in the batch.
@@ -186,10 +188,13 @@ impl<T, R, E> Batch<T, R, E> {
 
     /// Finishes each item with what `f` makes of it, without a completer for each: the cheapest way.
     pub fn finish_each(mut self, mut f: impl FnMut(T) -> Result<R, E>) {
-        for entry in self.entries.by_ref() {
+        let Self { entries, books: Some(books), .. } = &mut self else {
+            return;
+        };
+        for entry in entries {
             let (ticket, sink) = (entry.ticket(), Some(entry.sink));
             // Taken out before the call, so that the item is owed whatever happens in there.
-            let owed = Owed { sink, ticket, books: &*self.books };
+            let owed = Owed { sink, ticket, books: &**books };
             owed.finish(f(entry.item));
         }
     }
@@ -199,9 +204,12 @@ impl<T, R, E> Iterator for Batch<T, R, E> {
     type Item = (T, Completer<R, E>);
 
     fn next(&mut self) -> Option<Self::Item> {
-        let entry = self.entries.next()?;
+        let (entry, books) = match &mut self.entries {
+            Cut::One(item) => (item.take()?, self.books.take()?),
+            Cut::Many(items) => (items.next()?, self.books.clone()?),
+        };
         let (ticket, sink) = (entry.ticket(), Some(entry.sink));
-        Some((entry.item, Completer(Owed { sink, ticket, books: Arc::clone(&self.books) })))
+        Some((entry.item, Completer(Owed { sink, ticket, books })))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -214,8 +222,10 @@ impl<T, R, E> FusedIterator for Batch<T, R, E> {}
 
 impl<T, R, E> Drop for Batch<T, R, E> {
     fn drop(&mut self) {
-        if self.entries.len() > 0 {
-            self.books.adopt((&mut self.entries).map(|entry| {
+        if self.entries.len() > 0
+            && let Some(books) = &self.books
+        {
+            books.adopt((&mut self.entries).map(|entry| {
                 let ticket = entry.ticket();
                 (entry.sink, ticket)
             }));

@@ -57,6 +57,7 @@ impl Shared {
     }
 
     /// Reports a figure; a meter that panics loses that figure and nothing else.
+    #[inline]
     pub(crate) fn meter(&self, observe: impl FnOnce(&dyn Meter)) {
         if let Some(meter) = &self.meter
             && let Err(panic) = catch_unwind(AssertUnwindSafe(|| observe(&**meter)))

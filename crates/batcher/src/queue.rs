@@ -5,7 +5,7 @@
 //! leader only when there is enough for it; the leader wakes blocked submitters only when it empties the queue.
 //! Whoever wants something else of the leader changes the state under the lock and raises `urgent`.
 
-use std::{collections::VecDeque, ops::Deref, sync::Arc, task::Waker, time::Duration};
+use std::{collections::VecDeque, ops::Deref, sync::Arc, task::Waker, time::Duration, vec};
 
 use crate::{
     Clock, Reason, TriggerMode,
@@ -85,6 +85,48 @@ impl<X> Hand<X> {
         std::mem::take(&mut self.items)
     }
 }
+
+/// What is left of a batch; one item by itself costs no allocation.
+pub(crate) enum Cut<X> {
+    One(Option<X>),
+    Many(vec::IntoIter<X>),
+}
+
+impl<X> Cut<X> {
+    pub(crate) fn as_slice(&self) -> &[X] {
+        match self {
+            Self::One(item) => item.as_slice(),
+            Self::Many(items) => items.as_slice(),
+        }
+    }
+
+    fn filtered(self, keep: fn(&X) -> bool) -> Self {
+        match self {
+            Self::One(item) => Self::One(item.filter(keep)),
+            Self::Many(items) => Self::Many(items.filter(keep).collect::<Vec<_>>().into_iter()),
+        }
+    }
+}
+
+impl<X> Iterator for Cut<X> {
+    type Item = X;
+
+    #[inline]
+    fn next(&mut self) -> Option<X> {
+        match self {
+            Self::One(item) => item.take(),
+            Self::Many(items) => items.next(),
+        }
+    }
+
+    #[inline]
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let len = self.as_slice().len();
+        (len, Some(len))
+    }
+}
+
+impl<X> ExactSizeIterator for Cut<X> {}
 
 /// The number of the first item of a slot's running batch; [`Running::IDLE`] between batches.
 pub(crate) type Running = Arc<AtomicU64>;
@@ -340,7 +382,7 @@ impl<X> Queue<X> {
         mut enter: impl FnMut() -> P,
         keep: Option<fn(&X) -> bool>,
         mut aborted: impl FnMut(VecDeque<X>),
-    ) -> Option<(Vec<X>, Reason, P)> {
+    ) -> Option<(Cut<X>, Reason, P)> {
         let mut parks = false;
         loop {
             let reason = if hand.items.len() >= self.rules.size
@@ -373,7 +415,7 @@ impl<X> Queue<X> {
             }
             let batch = self.cut(hand, slot, keep);
             self.progress();
-            if !batch.is_empty() || mutants::on("empty_batches") {
+            if batch.len() > 0 || mutants::on("empty_batches") {
                 hand.fired[reason as usize] += 1;
                 return Some((batch, reason, permit));
             }
@@ -382,15 +424,18 @@ impl<X> Queue<X> {
     }
 
     /// Cuts up to `size` items from the hand.
-    fn cut(&self, hand: &mut Hand<X>, slot: &Running, keep: Option<fn(&X) -> bool>) -> Vec<X> {
+    fn cut(&self, hand: &mut Hand<X>, slot: &Running, keep: Option<fn(&X) -> bool>) -> Cut<X> {
         let size = if mutants::on("oversize_batches") { usize::MAX } else { self.rules.size };
         let count = hand.items.len().min(size);
         let handed = self.leader.handed.load(Ordering::Relaxed);
         slot.store(handed, Ordering::Release);
-        let mut batch: Vec<X> = hand.items.drain(..count).collect();
+        let mut batch = match count {
+            1 => Cut::One(hand.items.pop_front()),
+            _ => Cut::Many(hand.items.drain(..count).collect::<Vec<_>>().into_iter()),
+        };
         self.leader.handed.store(handed + count as u64, Ordering::Release);
         if let Some(keep) = keep {
-            batch.retain(keep);
+            batch = batch.filtered(keep);
         }
         let left = hand.items.len();
         if mutants::on("partial_keeps_group_time") {
@@ -521,18 +566,16 @@ mod tests {
             queue.push(Class::External, None, items, |items, queue| queue.extend(items)).is_ok()
         };
         let (mut hand, slot) = (Hand::new(), queue.add_slot());
+        let take = |hand: &mut Hand<u32>| {
+            let (batch, reason, ()) = queue.take(hand, &slot, || (), None, |_| {})?;
+            Some((batch.collect::<Vec<_>>(), reason))
+        };
         assert!(push(0..3) && lock(&queue.submitters.state).top_up(&mut hand, &rules, &*clock));
         assert!(push(3..6));
         clock.advance(timeout / 2);
-        assert_eq!(
-            queue.take(&mut hand, &slot, || (), None, |_| {}),
-            Some((vec![0, 1, 2, 3], Reason::Size, ()))
-        );
+        assert_eq!(take(&mut hand), Some((vec![0, 1, 2, 3], Reason::Size)));
         // The batch runs for longer than the timeout.
         clock.advance(timeout);
-        assert_eq!(
-            queue.take(&mut hand, &slot, || (), None, |_| {}),
-            Some((vec![4, 5], Reason::Timeout, ()))
-        );
+        assert_eq!(take(&mut hand), Some((vec![4, 5], Reason::Timeout)));
     }
 }

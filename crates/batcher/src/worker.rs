@@ -9,12 +9,12 @@ use std::{
 
 use crate::{
     Batch, BatchCtx, CloseReport, Draining, Failure, Meter, Reason, Rejection, SharedSlots,
-    batch::{Books, Entries, Entry},
+    batch::{Books, Entry},
     dedup::Admit,
     lane::{Desk, Lane, message},
     mutants,
     node::{Hook, Node, Shared},
-    queue::{Admission, Hand, Queue},
+    queue::{Admission, Cut, Hand, Queue},
     slots::Taken,
     sync::{
         Mutex,
@@ -25,6 +25,9 @@ use crate::{
 
 /// The batch function, whichever kind it is.
 pub(crate) type Function<T, R, E> = dyn Fn(Batch<T, R, E>, &BatchCtx) + Send + Sync;
+
+/// A batch to be run, and its shared slot.
+type Led<T, R, E> = (Cut<Entry<T, R, E>>, Reason, Option<Taken>);
 
 /// A batcher, as its handles and threads see it. It does not hold the batch function: that goes with the threads.
 pub(crate) struct Core<T, R, E> {
@@ -70,7 +73,12 @@ where
                     "a worker panicked"
                 );
             }
-            drop(function);
+            if catch_unwind(AssertUnwindSafe(|| drop(function))).is_err() {
+                tracing::error!(
+                    batcher = &*core.shared.name,
+                    "the batch function panicked when it was dropped"
+                );
+            }
             core.lane_ended();
         });
         match thread {
@@ -99,11 +107,7 @@ where
     }
 
     /// Waits for the lead and then for a batch.
-    fn lead(
-        self: &Arc<Self>,
-        lane: &Arc<Lane>,
-        function: &Arc<Function<T, R, E>>,
-    ) -> Option<(Entries<T, R, E>, Reason, Option<Taken>)> {
+    fn lead(self: &Arc<Self>, lane: &Arc<Lane>, function: &Arc<Function<T, R, E>>) -> Option<Led<T, R, E>> {
         if self.background {
             self.idle.fetch_add(1, Ordering::SeqCst);
         }
@@ -166,7 +170,7 @@ where
         lane: &Lane,
         desk: &mut Option<Desk<Books<R, E>>>,
         function: &Function<T, R, E>,
-        entries: Entries<T, R, E>,
+        entries: Cut<Entry<T, R, E>>,
         reason: Reason,
     ) {
         let shared = &self.shared;
@@ -176,7 +180,7 @@ where
             meter.queue_depth(self.queue.len());
             meter.in_flight(self.queue.in_flight());
         });
-        let _span = self.spans.then(|| self.span(&entries, reason).entered());
+        let _span = self.spans.then(|| self.span(entries.as_slice(), reason).entered());
         let call = |desk: &Desk<Books<R, E>>| {
             function(Batch::new(entries, Arc::clone(&desk.books), reason), &desk.ctx);
         };

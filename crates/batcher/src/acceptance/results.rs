@@ -301,3 +301,23 @@ fn a_failing_meter_harms_nobody() {
         assert_eq!(batcher.close(LIMIT).unwrap().batches_by(Reason::Size), 1);
     });
 }
+
+#[test]
+fn a_function_that_panics_when_dropped_is_closed() {
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic!("not to be dropped");
+        }
+    }
+    let bomb = Bomb;
+    let batcher = Batcher::<u32>::builder()
+        .start(move |batch: Batch<u32>, _| {
+            let _held = &bomb;
+            batch.finish_each(|_| Ok(()));
+        })
+        .unwrap();
+    let item = batcher.submit(1).unwrap();
+    batcher.close(Duration::from_secs(2)).unwrap();
+    assert_eq!(result(item), Ok(()));
+}
