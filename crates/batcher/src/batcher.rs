@@ -55,6 +55,12 @@ where
         self.core.queue.len()
     }
 
+    /// Submitters that wait for room.
+    #[cfg(all(test, not(loom)))]
+    pub(crate) fn waiting(&self) -> usize {
+        self.core.queue.waiting()
+    }
+
     /// Batches begun and not ended.
     pub fn in_flight(&self) -> usize {
         self.core.queue.in_flight()

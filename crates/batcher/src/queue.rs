@@ -220,6 +220,12 @@ impl<X> Queue<X> {
         self.submitters.accepted.load(Ordering::SeqCst).saturating_sub(gone)
     }
 
+    /// Submitters that wait for room.
+    #[cfg(all(test, not(loom)))]
+    pub(crate) fn waiting(&self) -> usize {
+        lock(&self.submitters.state).room.len()
+    }
+
     /// Batches cut and not ended.
     pub(crate) fn in_flight(&self) -> usize {
         lock(&self.running).iter().filter(|slot| slot.load(Ordering::SeqCst) != IDLE).count()

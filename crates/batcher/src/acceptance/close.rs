@@ -149,7 +149,8 @@ fn blocked_submitters() {
     let submit = |item| batcher.submit_detached(item).map(|()| item);
     let (accepted, rejected): (Vec<_>, Vec<_>) = thread::scope(|scope| {
         let submitters: Vec<_> = (0..28).map(|item| scope.spawn(move || submit(item))).collect();
-        super::door::eventually("8 are queued", || batcher.queued() == 8);
+        super::door::eventually("20 wait for room", || batcher.waiting() == 20);
+        assert_eq!(batcher.queued(), 8);
         let draining = batcher.begin_close();
         // They are resolved while the batch function is still held.
         let results: Vec<_> = submitters.into_iter().map(|submitter| submitter.join().unwrap()).collect();
