@@ -68,6 +68,12 @@ impl Data {
         ledgers(&json(&self.args(SPEC, more)))
     }
 
+    /// Builds cold files of the same ledgers, up to one.
+    fn freeze(&self, to: &str) {
+        let args = ["build", "--json", "--source", SPEC, "--out", self.path(), "--to", to];
+        json(&[args.as_slice(), &["--ledgers-per-chunk", "10", "--chunks-per-window", "3"]].concat());
+    }
+
     fn get(&self, args: &[&str]) -> Vec<Value> {
         json(&[args, &["--data", self.path(), "--json"]].concat())
     }
@@ -80,20 +86,7 @@ fn ledgers(lines: &[Value]) -> Vec<u64> {
 /// Every hash of a store built from the same ledgers, with its ledger.
 fn frozen() -> (Data, Vec<Value>) {
     let cold = Data::new();
-    json(&[
-        "build",
-        "--json",
-        "--source",
-        SPEC,
-        "--out",
-        cold.path(),
-        "--to",
-        "41",
-        "--ledgers-per-chunk",
-        "10",
-        "--chunks-per-window",
-        "3",
-    ]);
+    cold.freeze("41");
     let events = cold.get(&["get", "events", "--limit", "100000"]);
     assert!(!events.is_empty());
     (cold, events)
@@ -112,20 +105,7 @@ fn hot_and_frozen_chunks_answer_alike_and_say_which() {
     let data = Data::new();
     assert_eq!(data.ingest(&[]), (2..=LAST).collect::<Vec<_>>());
     // Two chunks are frozen too: their files answer from then on.
-    json(&[
-        "build",
-        "--json",
-        "--source",
-        SPEC,
-        "--out",
-        data.path(),
-        "--to",
-        "21",
-        "--ledgers-per-chunk",
-        "10",
-        "--chunks-per-window",
-        "3",
-    ]);
+    data.freeze("21");
     let place = |ledger: u64| if ledger <= 21 { "cold" } else { "hot" };
     for ledger in [2, 21, 22, 41] {
         let answer = &data.get(&["get", "ledger", &ledger.to_string()])[0];
@@ -184,20 +164,7 @@ fn it_goes_on_where_it_was() {
 #[test]
 fn a_store_that_is_frozen_is_gone_on_with_in_a_hot_chunk() {
     let data = Data::new();
-    json(&[
-        "build",
-        "--json",
-        "--source",
-        SPEC,
-        "--out",
-        data.path(),
-        "--to",
-        "21",
-        "--ledgers-per-chunk",
-        "10",
-        "--chunks-per-window",
-        "3",
-    ]);
+    data.freeze("21");
     assert_eq!(data.ingest(&["--to", "25"]), (22..=25).collect::<Vec<_>>());
     assert_eq!(data.get(&["get", "ledger", "21"])[0]["from"], "cold");
     assert_eq!(data.get(&["get", "ledger", "25"])[0]["from"], "hot");
