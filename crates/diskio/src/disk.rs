@@ -65,6 +65,13 @@ pub trait Disk: Send + Sync + fmt::Debug {
 
     /// The names in a directory, sorted; empty where there is no directory.
     fn list(&self, dir: &Path) -> Result<Vec<String>>;
+
+    /// Says that a durable step which is not this disk's own, such as the batch of a database, is about to be taken or was
+    /// just taken. Nothing on a real disk; a faulty one fails there when told to, so that every step is a fault point.
+    fn step(&self, what: &str) -> Result<()> {
+        let _ = what;
+        Ok(())
+    }
 }
 
 /// The disk of this machine.

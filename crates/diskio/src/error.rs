@@ -22,6 +22,8 @@ pub enum Op {
     CreateDir,
     /// Listing a directory.
     List,
+    /// A step of somebody else's, see [`Disk::step`](crate::Disk::step); its name stands for the path.
+    Step,
 }
 
 impl fmt::Display for Op {
@@ -36,6 +38,7 @@ impl fmt::Display for Op {
             Op::Remove => "remove",
             Op::CreateDir => "create directory",
             Op::List => "list",
+            Op::Step => "go on",
         })
     }
 }

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Every call that changes something counts as one operation, numbered from 0 (making a directory is two: the directory,
-//! and syncing its parent); a fault is planted at a number, so a test counts the operations of a clean run and then
+//! and syncing its parent), and so does every [`Disk::step`]; a fault is planted at a number, so a test counts the operations of a clean run and then
 //! repeats it once per number and kind of fault. Opening and reading are counted apart, in the same way.
 
 use std::{
@@ -56,6 +56,7 @@ struct State {
     live_dirs: BTreeSet<PathBuf>,
     durable_dirs: BTreeSet<PathBuf>,
     changes: Counter,
+    labels: Vec<String>,
     reads: Counter,
     cut: bool,
 }
@@ -76,7 +77,14 @@ impl fmt::Debug for FaultyDisk {
 impl State {
     /// Counts an operation; `Ok(true)` asks a write to put down half of its bytes before it fails.
     fn step(&mut self, op: Op, path: &Path) -> Result<bool> {
-        let counter = if matches!(op, Op::Open | Op::Read) { &mut self.reads } else { &mut self.changes };
+        let is_read = matches!(op, Op::Open | Op::Read);
+        if !is_read {
+            self.labels.push(match op {
+                Op::Step => path.display().to_string(),
+                _ => format!("{op} {}", path.display()),
+            });
+        }
+        let counter = if is_read { &mut self.reads } else { &mut self.changes };
         let number = counter.tried;
         counter.tried += 1;
         let fail = |kind: io::ErrorKind| Err(Error::from_io(op, path, io::Error::new(kind, "planted fault")));
@@ -133,6 +141,11 @@ impl FaultyDisk {
         self.lock().reads.tried
     }
 
+    /// What each operation so far was, by its number: a step by its name, any other as its kind and path.
+    pub fn labels(&self) -> Vec<String> {
+        self.lock().labels.clone()
+    }
+
     /// Plants a fault at an operation number.
     pub fn fail_at(&self, operation: u64, fault: Fault) {
         self.lock().changes.faults.insert(operation, fault);
@@ -159,6 +172,21 @@ impl FaultyDisk {
         }
         next.durable_dirs = next.live_dirs.clone();
         next.durable_names = next.live_names.clone();
+        FaultyDisk { state: Arc::new(Mutex::new(next)) }
+    }
+
+    /// What is found by the next process when this one is killed now: nothing is lost, no file is owned, no fault planted.
+    pub fn after_kill(&self) -> FaultyDisk {
+        let state = self.lock();
+        let mut next = State {
+            inodes: state.inodes.clone(),
+            live_names: state.live_names.clone(),
+            durable_names: state.durable_names.clone(),
+            live_dirs: state.live_dirs.clone(),
+            durable_dirs: state.durable_dirs.clone(),
+            ..State::default()
+        };
+        next.inodes.iter_mut().for_each(|inode| inode.owned = false);
         FaultyDisk { state: Arc::new(Mutex::new(next)) }
     }
 
@@ -338,5 +366,43 @@ impl Disk for FaultyDisk {
         let names = files.chain(&state.live_dirs).filter(|path| path.parent() == Some(dir));
         let names: BTreeSet<_> = names.filter_map(|path| path.file_name()?.to_str()).collect();
         Ok(names.into_iter().map(str::to_owned).collect())
+    }
+
+    fn step(&self, what: &str) -> Result<()> {
+        self.lock().step(Op::Step, Path::new(what)).map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_count_among_the_operations_and_fail_like_them() {
+        let disk = FaultyDisk::new();
+        disk.create_exclusive(Path::new("/f")).unwrap();
+        disk.step("before batch").unwrap();
+        disk.fail_at(2, Fault::DiskFull);
+        disk.fail_at(4, Fault::PowerCut);
+        assert!(matches!(disk.step("after batch"), Err(Error::DiskFull { .. })));
+        disk.step("before batch").unwrap();
+        assert!(disk.step("after batch").is_err() && disk.remove(Path::new("/f")).is_err());
+        let expected =
+            ["create /f", "before batch", "after batch", "before batch", "after batch", "remove /f"];
+        assert_eq!(disk.labels(), expected);
+    }
+
+    #[test]
+    fn a_kill_loses_nothing_and_frees_what_was_owned() {
+        let disk = FaultyDisk::new();
+        let path = Path::new("/f");
+        let file = disk.create_exclusive(path).unwrap();
+        file.write_all_at(b"bytes", 0).unwrap();
+        disk.fail_at(disk.operations(), Fault::PowerCut);
+        assert!(file.sync().is_err());
+        assert_eq!(disk.after_crash().file_len(path).unwrap(), None);
+        let next = disk.after_kill();
+        assert_eq!(next.file_len(path).unwrap(), Some(5));
+        next.create_exclusive(path).unwrap();
     }
 }
