@@ -125,6 +125,14 @@ pub enum Error {
         /// Why it is refused.
         why: String,
     },
+    /// Whoever sent ledgers as they closed is gone. Opening the source again may help.
+    #[error("{place} has ended: {how}")]
+    Ended {
+        /// The source.
+        place: String,
+        /// How, and where: between two ledgers, or in the middle of one.
+        how: String,
+    },
     /// A read failed. Trying again may help.
     #[error("cannot read {place}: {source}")]
     Io {
@@ -138,7 +146,7 @@ pub enum Error {
 impl Error {
     /// True where the same call may succeed later with nothing changed.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Error::Io { .. })
+        matches!(self, Error::Io { .. } | Error::Ended { .. })
     }
 
     /// True where bytes are damaged: trying again cannot help, another copy can.

@@ -1,4 +1,4 @@
-//! The words of a ledger history, and the two traits through which a chain enters.
+//! The words of a ledger history, and the traits through which a chain enters.
 //!
 //! ```text
 //! ledger sequence   2 … 10 001 │ 10 002 … 20 001 │ …        GENESIS = 2
@@ -6,8 +6,8 @@
 //! window            00000000 ────────────────────▶          1 000 chunks
 //! ```
 //!
-//! A [`Source`] gives raw ledgers by sequence; a [`Decoder`] reads from one what an engine needs: sequence, close time,
-//! transaction hashes, events. Nothing here knows a file, a database or a particular chain.
+//! A [`Source`] gives raw ledgers by sequence, a [`LiveSource`] those that close now; a [`Decoder`] reads from one what an
+//! engine needs: sequence, close time, transaction hashes, events. Nothing here knows a file, a database or a particular chain.
 //!
 //! ```
 //! use icecore_ledger::{ChunkId, Geometry, LedgerSeq};
@@ -29,5 +29,5 @@ mod words;
 pub use decode::{Decoded, Decoder, Event, EventFields, MAX_TOPICS, Transaction};
 pub use error::{Error, Result};
 pub use geometry::{GENESIS, Geometry, LedgerRange};
-pub use source::{LedgerStream, RawLedger, Source};
+pub use source::{LedgerStream, LiveSource, LiveStream, RawLedger, Source};
 pub use words::{ChunkId, LedgerSeq, TxHash, WindowId};
