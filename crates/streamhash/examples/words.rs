@@ -34,7 +34,7 @@ fn main() -> icecore_streamhash::Result<()> {
     index.verify()?;
     for word in ["ledger", "core", "winter", "summer"] {
         match index.lookup(&prehash(word.as_bytes()))? {
-            Some(hit) => println!("{word:8} first in line {} (rank {})", hit.payload, hit.rank),
+            Some(hit) => println!("{word:8} first in line {}", hit.payload),
             None => println!("{word:8} not there"),
         }
     }

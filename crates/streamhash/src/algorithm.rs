@@ -1,12 +1,14 @@
+use std::{fmt, str::FromStr};
+
 use crate::{
     Error, Result, bijection,
-    format::Header,
+    format::{Header, MAX_PAYLOAD_BYTES},
     key::{Entry, Key, truncate},
     ptrhash,
     simd::Path,
 };
 
-/// How the keys of a block are given their slots.
+/// How an index finds what it keeps for a key. The choice is made when it is built, and is in the file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Algorithm {
@@ -15,22 +17,39 @@ pub enum Algorithm {
     Bijection,
     /// Quick to query: about 2.6 bits a key, one byte to look at. After PtrHash (Groot Koerkamp, 2025).
     PtrHash,
+    /// Quick to build and to query.
+    Fast,
+    /// Smallest: what is kept for a key comes out of a few rows of bits, and nothing else is in the file. It has no
+    /// ranks, only payloads. After bumped ribbon retrieval (Dillinger, Hübschle-Schneider, Sanders and Walzer, 2022).
+    Compact,
 }
 
 impl Algorithm {
-    pub(crate) fn number(self) -> u16 {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Algorithm; 4] =
+        [Algorithm::Bijection, Algorithm::PtrHash, Algorithm::Fast, Algorithm::Compact];
+
+    /// What it is called where a person chooses one: `bijection`, `ptrhash`, `fast`, `compact`.
+    pub const fn name(self) -> &'static str {
         match self {
-            Algorithm::Bijection => 0,
-            Algorithm::PtrHash => 1,
+            Algorithm::Bijection => "bijection",
+            Algorithm::PtrHash => "ptrhash",
+            Algorithm::Fast => "fast",
+            Algorithm::Compact => "compact",
         }
     }
 
+    /// Whether each key has a number of its own, and what is kept for it can be read by that number.
+    pub const fn has_ranks(self) -> bool {
+        !matches!(self, Algorithm::Compact)
+    }
+
+    pub(crate) fn number(self) -> u16 {
+        self as u16
+    }
+
     pub(crate) fn from_number(number: u16) -> Option<Self> {
-        match number {
-            0 => Some(Algorithm::Bijection),
-            1 => Some(Algorithm::PtrHash),
-            _ => None,
-        }
+        Self::ALL.get(usize::from(number)).copied()
     }
 
     /// How many blocks an index of so many keys has. `keys` is at most 2^40, so that the result fits.
@@ -38,25 +57,34 @@ impl Algorithm {
         let (keys_per_bucket, buckets) = match self {
             Algorithm::Bijection => (bijection::KEYS_PER_BUCKET, bijection::BUCKETS),
             Algorithm::PtrHash => (ptrhash::KEYS_PER_BUCKET, ptrhash::BUCKETS),
+            Algorithm::Fast => (1.0, 1 << 14),
+            Algorithm::Compact => (1.0, 1 << 14),
         };
         let total_buckets = ((keys as f64 / keys_per_bucket).ceil() as u64).max(1);
         total_buckets.div_ceil(buckets as u64).max(2) as u32
     }
 
-    /// Checks the length of a block's blob as far as the number of its keys tells it.
-    pub(crate) fn check_len(self, blob_bytes: u64, keys: u32) -> Result<(), Damage> {
+    /// How many bytes of the file tell what the algorithm was told.
+    pub(crate) fn config_bytes(self) -> u32 {
         match self {
-            Algorithm::Bijection => Ok(()),
-            Algorithm::PtrHash => ptrhash::check_len(blob_bytes, keys),
+            Algorithm::Bijection | Algorithm::PtrHash | Algorithm::Fast => 0,
+            Algorithm::Compact => MAX_PAYLOAD_BYTES.into(),
         }
     }
+}
 
-    /// Decodes a whole block and checks everything in it that can be checked without its keys.
-    pub(crate) fn check(self, blob: &[u8], keys: u32) -> Result<(), Damage> {
-        match self {
-            Algorithm::Bijection => bijection::check(blob, keys),
-            Algorithm::PtrHash => ptrhash::check(blob, keys),
-        }
+impl fmt::Display for Algorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Algorithm {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        let found = Self::ALL.into_iter().find(|algorithm| algorithm.name() == name);
+        found.ok_or_else(|| Error::NoSuchAlgorithm { name: name.to_owned() })
     }
 }
 
@@ -86,11 +114,13 @@ impl Unsolved {
     }
 }
 
-/// Finds slots; what does not change from key to key is prepared once.
+/// Finds what blobs say of a key; what does not change from key to key is prepared once.
 #[derive(Debug)]
 pub(crate) enum Decoder {
     Bijection(bijection::Decoder),
     PtrHash(ptrhash::Decoder),
+    Fast,
+    Compact,
 }
 
 impl Decoder {
@@ -98,6 +128,26 @@ impl Decoder {
         match header.algorithm {
             Algorithm::Bijection => Decoder::Bijection(bijection::Decoder::new(header.global_seed)),
             Algorithm::PtrHash => Decoder::PtrHash(ptrhash::Decoder::new(header.global_seed)),
+            Algorithm::Fast => Decoder::Fast,
+            Algorithm::Compact => Decoder::Compact,
+        }
+    }
+
+    /// Checks the length of a block's blob as far as the number of its keys tells it.
+    pub(crate) fn check_len(&self, blob_bytes: u64, keys: u32) -> Result<(), Damage> {
+        match self {
+            Decoder::Bijection(_) => bijection::check_len(blob_bytes),
+            Decoder::PtrHash(_) => ptrhash::check_len(blob_bytes, keys),
+            Decoder::Fast | Decoder::Compact => Err(Damage("not there yet")),
+        }
+    }
+
+    /// Decodes a whole block and checks everything in it that can be checked without its keys.
+    pub(crate) fn check(&self, blob: &[u8], keys: u32) -> Result<(), Damage> {
+        match self {
+            Decoder::Bijection(_) => bijection::check(blob, keys),
+            Decoder::PtrHash(_) => ptrhash::check(blob, keys),
+            Decoder::Fast | Decoder::Compact => Err(Damage("not there yet")),
         }
     }
 
@@ -106,7 +156,7 @@ impl Decoder {
     pub(crate) fn into_portable(self) -> Self {
         match self {
             Decoder::Bijection(decoder) => Decoder::Bijection(decoder.into_portable()),
-            Decoder::PtrHash(decoder) => Decoder::PtrHash(decoder),
+            other => other,
         }
     }
 }
@@ -121,6 +171,8 @@ pub(crate) struct Solver {
 enum Inner {
     Bijection(Box<bijection::Solver>),
     PtrHash(Box<ptrhash::Solver>),
+    Fast,
+    Compact,
 }
 
 /// Keys with their slots.
@@ -144,11 +196,14 @@ impl Solver {
         let inner = match header.algorithm {
             Algorithm::Bijection => Inner::Bijection(Box::new(bijection::Solver::new(seed, path))),
             Algorithm::PtrHash => Inner::PtrHash(Box::new(ptrhash::Solver::new(seed, path))),
+            Algorithm::Fast => Inner::Fast,
+            Algorithm::Compact => Inner::Compact,
         };
         Solver { inner, payload_bytes: header.payload_bytes, fingerprint_bytes: header.fingerprint_bytes }
     }
 
-    /// Appends the blob of a block and fills its payload slice, which has one entry per key. At most 65 535 keys.
+    /// Appends the blob of a block and fills its payload slice, which has one entry per key where there are ranks. At
+    /// most 65 535 keys.
     pub(crate) fn solve(
         &mut self,
         entries: &[Entry],
@@ -158,6 +213,7 @@ impl Solver {
         let placed = match &mut self.inner {
             Inner::Bijection(solver) => solver.solve(entries, blob)?,
             Inner::PtrHash(solver) => solver.solve(entries, blob)?,
+            Inner::Fast | Inner::Compact => return Err(Unsolved::Placement),
         };
         place(&placed, self.fingerprint_bytes, self.payload_bytes, payload);
         Ok(())

@@ -1,5 +1,7 @@
 use std::{io, path::PathBuf, sync::Arc};
 
+use crate::Algorithm;
+
 /// Everything that can go wrong with an index, told apart by what a caller can do about it.
 ///
 /// Cheap to clone, so that a builder can repeat its first error for ever.
@@ -27,13 +29,13 @@ pub enum Error {
         /// Its length.
         len_bytes: usize,
     },
-    /// A payload has more bytes than the index was told to keep.
-    #[error("payload {payload:#x} does not fit into {payload_bytes} bytes; raise `payload_bytes`")]
+    /// A payload is greater than the index was told to keep.
+    #[error("payload {payload:#x} is greater than {max:#x}; raise `payload_bytes` or `max_payload`")]
     PayloadTooLarge {
         /// The payload.
         payload: u64,
-        /// What the index keeps.
-        payload_bytes: u8,
+        /// The greatest that the index keeps.
+        max: u64,
     },
     /// Keys came out of order in a sorted build.
     #[error(
@@ -139,12 +141,24 @@ pub enum Error {
         version: u16,
     },
     /// The file was built by an algorithm that this program does not know.
-    #[error("{} uses algorithm {algorithm}, this program knows 0 (Bijection) and 1 (PTRHash)", path.display())]
+    #[error("{} uses algorithm {algorithm}, this program knows {}", path.display(), known())]
     UnknownAlgorithm {
         /// The file.
         path: PathBuf,
         /// The algorithm's number.
         algorithm: u16,
+    },
+    /// There is no algorithm of this name.
+    #[error("no index algorithm is called {name:?}; there are {}", known())]
+    NoSuchAlgorithm {
+        /// The name.
+        name: String,
+    },
+    /// An index that has payloads by key alone was asked for ranks.
+    #[error("{} was built with `compact` and has no ranks: look up keys", path.display())]
+    NoRanks {
+        /// The file.
+        path: PathBuf,
     },
     /// The file's bytes contradict the format or its own hashes. Build it again.
     #[error("{} is damaged at offset {offset}: {what}; build it again", path.display())]
@@ -183,6 +197,12 @@ impl Error {
         use icecore_diskio::Error as Disk;
         matches!(self, Error::Corrupt { .. } | Error::NotAnIndex { .. } | Error::Disk(Disk::PastEnd { .. }))
     }
+}
+
+/// The names of all algorithms with their numbers.
+fn known() -> String {
+    let known = Algorithm::ALL.map(|algorithm| format!("{algorithm} ({})", algorithm.number()));
+    known.join(", ")
 }
 
 /// The result of anything done with an index.

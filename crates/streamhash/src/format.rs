@@ -5,16 +5,20 @@
 //!          0 magic u32 · 4 version u16 · 6 keys u64 · 14 blocks u32 · 18 payload_bytes u32 · 22 fingerprint_bytes u8
 //!          23 global_seed u64 · 31 algorithm u16 · 33 zeros
 //! 64       user metadata  u32 length, bytes
-//!          config         u32 length = 0
+//!          config         u32 length, bytes: with compact, greatest payload u64; none with the others
 //!          table          (blocks + 1) × (u40 keys before, u40 blob offset); the last one is (keys, all blobs' length)
-//!          payload        keys × (fingerprint, payload), in the order of ranks
+//!          payload        keys × (fingerprint, payload), in the order of ranks; nothing where there are no ranks
 //!          metadata       one blob per block
 //! end-32   footer         0 payload hash u64 · 8 metadata hash u64 · 16 zeros
 //! ```
 //!
+//! ```text
+//! algorithm    0 Bijection · 1 PTRHash · 2 Fast · 3 Compact
+//! ```
+//!
 //! Everything but the length of the metadata region is known from the header and the user metadata's length.
 
-use crate::{Algorithm, Error, Result};
+use crate::{Algorithm, Error, Result, algorithm::Damage};
 
 pub(crate) const HEADER_BYTES: usize = 64;
 pub(crate) const TABLE_ENTRY_BYTES: usize = 10;
@@ -22,8 +26,8 @@ pub(crate) const FOOTER_BYTES: usize = 32;
 pub(crate) const MAX_KEYS: u64 = (1 << 40) - 1;
 pub(crate) const MAX_PAYLOAD_BYTES: u8 = 8;
 pub(crate) const MAX_FINGERPRINT_BYTES: u8 = 4;
-/// No block's blob is longer, whatever its keys; each algorithm asserts it of its own.
-pub(crate) const MAX_BLOB_BYTES: u64 = 1 << 14;
+/// No block's blob is longer, whatever its algorithm and its keys.
+pub(crate) const MAX_BLOB_BYTES: u64 = (1 << 20) - 1;
 
 const MAGIC: u32 = 0x5354_4D48;
 const VERSION: u16 = 1;
@@ -57,8 +61,10 @@ pub struct Header {
     pub fingerprint_bytes: u8,
     /// Stirred into every hash.
     pub global_seed: u64,
-    /// How keys are placed in a block.
+    /// How keys are found.
     pub algorithm: Algorithm,
+    /// No payload is greater. In the file where the algorithm makes use of it, else as much as the payload's bytes hold.
+    pub max_payload: u64,
 }
 
 /// Where the regions of a file begin, in bytes.
@@ -79,9 +85,19 @@ fn get<const N: usize>(bytes: &[u8; HEADER_BYTES], at: usize) -> u64 {
     u64::from_le_bytes(word)
 }
 
+/// The greatest payload of so many bytes.
+pub(crate) fn max_payload(payload_bytes: u8) -> u64 {
+    u64::MAX.checked_shr(u64::BITS - 8 * u32::from(payload_bytes)).unwrap_or(0)
+}
+
 impl Header {
-    /// Bytes per key in the payload region.
+    /// Bytes per key in the payload region, which only an index with ranks has.
     pub fn entry_bytes(&self) -> usize {
+        if self.algorithm.has_ranks() { self.kept_bytes() } else { 0 }
+    }
+
+    /// Bytes of payload and fingerprint.
+    pub(crate) fn kept_bytes(&self) -> usize {
         usize::from(self.payload_bytes) + usize::from(self.fingerprint_bytes)
     }
 
@@ -141,7 +157,9 @@ impl Header {
             )?,
             global_seed: get::<8>(bytes, AT_SEED),
             algorithm,
+            max_payload: 0,
         };
+        let header = Header { max_payload: max_payload(header.payload_bytes), ..header };
         if header.keys > MAX_KEYS {
             return Err(corrupt(AT_KEYS, "more keys than the format allows"));
         }
@@ -154,8 +172,39 @@ impl Header {
         Ok(header)
     }
 
+    /// Checks what the algorithm cannot do.
+    pub(crate) fn check_algorithm(&self) -> Result<()> {
+        match self.algorithm {
+            Algorithm::Bijection | Algorithm::PtrHash => Ok(()),
+            Algorithm::Fast | Algorithm::Compact => {
+                Err(Error::NoSuchAlgorithm { name: self.algorithm.name().to_owned() })
+            }
+        }
+    }
+
+    /// What the file keeps for the algorithm.
+    pub(crate) fn encode_config(&self) -> Vec<u8> {
+        match self.algorithm {
+            Algorithm::Bijection | Algorithm::PtrHash | Algorithm::Fast => Vec::new(),
+            Algorithm::Compact => self.max_payload.to_le_bytes().to_vec(),
+        }
+    }
+
+    /// Takes over what [`encode_config`](Header::encode_config) wrote; has the length that the algorithm says.
+    pub(crate) fn decode_config(&mut self, config: &[u8]) -> Result<(), Damage> {
+        if let (Algorithm::Compact, Some(word)) = (self.algorithm, config.first_chunk()) {
+            let max_payload = u64::from_le_bytes(*word);
+            if max_payload > self.max_payload {
+                return Err(Damage("the greatest payload has more bytes than a payload"));
+            }
+            self.max_payload = max_payload;
+        }
+        Ok(())
+    }
+
     pub(crate) fn layout(&self, user_metadata_bytes: u32) -> Layout {
-        let table_at = HEADER_BYTES as u64 + 4 + u64::from(user_metadata_bytes) + 4;
+        let config_bytes = u64::from(self.algorithm.config_bytes());
+        let table_at = HEADER_BYTES as u64 + 4 + u64::from(user_metadata_bytes) + 4 + config_bytes;
         let payload_at = table_at + (u64::from(self.blocks) + 1) * TABLE_ENTRY_BYTES as u64;
         Layout { table_at, payload_at, metadata_at: payload_at + self.keys * self.entry_bytes() as u64 }
     }

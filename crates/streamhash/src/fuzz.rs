@@ -130,12 +130,17 @@ fn read_all<S: ReadAt>(index: &Index<S>, keys: &[[u8; 16]]) -> Vec<Option<Option
     }
     for (key, hit) in keys.iter().zip(&singles) {
         if let Some(Some(hit)) = hit {
-            assert_eq!(index.rank(key).unwrap(), Some(hit.rank));
-            assert_eq!(index.payload(hit.rank).unwrap(), hit.payload);
-            assert!(hit.rank < index.key_count());
+            let Some(rank) = hit.rank else {
+                assert!(matches!(index.rank(key), Err(Error::NoRanks { .. })));
+                continue;
+            };
+            assert_eq!(index.rank(key).unwrap(), Some(rank));
+            assert_eq!(index.payload(rank).unwrap(), hit.payload);
+            assert!(rank < index.key_count());
         }
     }
-    assert!(matches!(index.payload(index.key_count()), Err(Error::RankOutOfRange { .. })));
+    let beyond = index.payload(index.key_count());
+    assert!(matches!(beyond, Err(Error::RankOutOfRange { .. } | Error::NoRanks { .. })));
     singles
 }
 
@@ -176,12 +181,22 @@ pub fn round_trip(data: &[u8]) {
         (Err(first), Err(other)) => assert_eq!(format!("{first:?}"), format!("{other:?}"), "{what:?}"),
         (first, other) => panic!("{:?} against {:?}: {what:?}", first.as_ref().err(), other.err()),
     };
-    for (sorted, workers) in [(true, 2), (false, 1), (false, 2)] {
+    // A hopeless search takes as long as a thousand others: once more, by other instructions, is enough.
+    let hopeless = first.as_ref().is_err_and(|error| !matches!(error, Error::BlockOverflow { .. }));
+    let (ways, paths) = ([(true, 2), (false, 1), (false, 2)], Path::all());
+    let (ways, paths) = match hopeless {
+        false => (&ways[..], &paths[..]),
+        true => (&ways[..0], std::slice::from_ref(&paths[data.len() % paths.len()])),
+    };
+    for &(sorted, workers) in ways {
         agrees(recipe.build(sorted, workers), &(sorted, workers));
     }
-    for path in Path::all() {
+    for &path in paths {
         let options = recipe.options.clone().path(path);
-        agrees(Recipe { options, entries: recipe.entries.clone() }.build(true, 1), &path);
+        agrees(
+            Recipe { options, entries: recipe.entries.clone() }.build(data.len() % 4 < 2, 1 + data.len() % 2),
+            &path,
+        );
     }
     let Ok(file) = first else { return };
     Index::from_source(file.as_slice()).unwrap().verify().unwrap();
@@ -190,7 +205,9 @@ pub fn round_trip(data: &[u8]) {
     for (hit, (_, payload)) in read_both(&file, &keys).into_iter().zip(&recipe.entries) {
         let hit = hit.flatten().unwrap();
         assert_eq!(hit.payload, *payload);
-        assert!(!std::mem::replace(&mut seen[hit.rank as usize], true), "a rank occurs twice");
+        if let Some(rank) = hit.rank {
+            assert!(!std::mem::replace(&mut seen[rank as usize], true), "a rank occurs twice");
+        }
     }
 }
 

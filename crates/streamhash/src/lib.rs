@@ -29,7 +29,7 @@
 //! let index = Index::open(&path)?;
 //! let hit = index.lookup(&prehash(b"by"))?.unwrap();
 //! assert_eq!(hit.payload, 102);
-//! assert!(hit.rank < 4);
+//! assert!(hit.rank.unwrap() < 4);
 //! assert_eq!(index.lookup(&prehash(b"melted"))?, None);
 //! # Ok(())
 //! # }

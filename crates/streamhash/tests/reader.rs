@@ -119,7 +119,7 @@ fn noticed(bytes: &[u8], keys: &[[u8; 16]]) -> bool {
     let mut noticed = index.verify().is_err();
     for key in keys {
         match index.lookup(key) {
-            Ok(hit) => assert!(hit.is_none_or(|hit| hit.rank < index.key_count())),
+            Ok(hit) => assert!(hit.and_then(|hit| hit.rank).is_none_or(|rank| rank < index.key_count())),
             Err(error) => {
                 assert!(error.is_corrupt(), "{error}");
                 noticed = true;

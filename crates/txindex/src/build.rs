@@ -21,17 +21,18 @@ use std::{
 
 use icecore_diskio::{Disk, IfExists};
 use icecore_ledger::LedgerRange;
-use icecore_streamhash::SortedBuilder;
+use icecore_streamhash::{Algorithm, SortedBuilder};
 
 use crate::{Entry, Error, Result, index::stmh_options, run::check_order, slices::Slices};
 
 /// More workers than this only take memory.
 const MAX_WORKERS: usize = 1024;
 
-/// How an index is built. Its bytes depend on none of these.
+/// How an index is built. Its bytes depend on the algorithm alone.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Options {
+    algorithm: Algorithm,
     workers: usize,
     if_exists: IfExists,
     slice_entries: u64,
@@ -44,9 +45,20 @@ impl Default for Options {
 }
 
 impl Options {
-    /// One worker, an existing file is left alone, a million entries are sorted at a time.
+    /// Bijection, one worker, an existing file is left alone, a million entries are sorted at a time.
     pub fn new() -> Self {
-        Options { workers: 1, if_exists: IfExists::Fail, slice_entries: 1 << 20 }
+        Options {
+            algorithm: Algorithm::default(),
+            workers: 1,
+            if_exists: IfExists::Fail,
+            slice_entries: 1 << 20,
+        }
+    }
+
+    /// How the index finds ledgers. It says so itself: whoever opens it need not know.
+    pub fn algorithm(mut self, algorithm: Algorithm) -> Self {
+        self.algorithm = algorithm;
+        self
     }
 
     /// How many threads sort, and how many solve blocks: 1 to 1024 of each.
@@ -109,7 +121,8 @@ pub fn build_index_with(
     options: Options,
     progress: impl FnMut(Progress) -> ControlFlow<()>,
 ) -> Result<u64> {
-    let stmh = stmh_options(coverage)?.workers(options.workers).if_exists(options.if_exists);
+    let stmh =
+        stmh_options(coverage, options.algorithm)?.workers(options.workers).if_exists(options.if_exists);
     let slices = Slices::open(disk, coverage, runs, options.slice_entries)?;
     let entries = slices.total();
     let mut builder = SortedBuilder::create_on(disk, out, entries, stmh)?;

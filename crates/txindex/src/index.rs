@@ -1,7 +1,7 @@
 //! The window index: from a transaction's hash to the ledger it is most likely in.
 //!
 //! ```text
-//! a STMH file (icecore-streamhash), Bijection, default seed; its keys are the first 16 bytes of hashes
+//! a STMH file (icecore-streamhash), any algorithm, default seed; its keys are the first 16 bytes of hashes
 //!   payload        3 bytes   ledger - first
 //!   fingerprint    1 byte
 //!   user metadata  u32 LE first ‖ u32 LE last     the ledgers it covers, at most 2^24
@@ -11,7 +11,7 @@ use std::path::Path;
 
 use icecore_diskio::{FileReader, ReadAt};
 use icecore_ledger::{LedgerRange, LedgerSeq, TxHash};
-use icecore_streamhash::{Hit, Index, Options};
+use icecore_streamhash::{Algorithm, Hit, Index, Options};
 
 use crate::{Error, Result};
 
@@ -23,12 +23,13 @@ const MAX_SPAN: u64 = 1 << (8 * PAYLOAD_BYTES);
 const _: () = assert!(ENTRY_BYTES == (PAYLOAD_BYTES + FINGERPRINT_BYTES) as usize);
 
 /// How every window index is built.
-pub(crate) fn stmh_options(coverage: LedgerRange) -> Result<Options> {
+pub(crate) fn stmh_options(coverage: LedgerRange, algorithm: Algorithm) -> Result<Options> {
     if coverage.last < coverage.first || coverage.count() > MAX_SPAN {
         return Err(Error::BadCoverage { coverage });
     }
     let (first, last) = (coverage.first.0.to_le_bytes(), coverage.last.0.to_le_bytes());
     let options = Options::new().payload_bytes(PAYLOAD_BYTES).fingerprint_bytes(FINGERPRINT_BYTES);
+    let options = options.algorithm(algorithm).max_payload(coverage.count() - 1);
     Ok(options.user_metadata([first, last].concat()))
 }
 
@@ -129,7 +130,7 @@ impl<S: ReadAt> WindowIndex<S> {
 
     #[inline]
     fn candidate(&self, hit: Option<Hit>) -> Result<Option<LedgerSeq>> {
-        let ledger = |hit: Hit| self.ledger(hit.payload).ok_or_else(|| self.beyond(hit.rank, hit.payload));
+        let ledger = |hit: Hit| self.ledger(hit.payload).ok_or_else(|| self.beyond(hit.payload));
         hit.map(ledger).transpose()
     }
 
@@ -139,22 +140,23 @@ impl<S: ReadAt> WindowIndex<S> {
         self.coverage.contains(seq).then_some(seq)
     }
 
-    fn beyond(&self, rank: u64, distance: u64) -> Error {
-        let what = format!(
-            "hash {rank} is {distance} ledgers after the first, {} are covered",
-            self.coverage.count()
-        );
+    fn beyond(&self, distance: u64) -> Error {
+        let what =
+            format!("a hash is {distance} ledgers after the first, {} are covered", self.coverage.count());
         Error::CorruptIndex { path: self.path().to_path_buf(), what }
     }
 
     /// Reads the whole file and checks all that can be checked without the runs: structure, hashes of the regions,
-    /// every ledger inside the coverage.
+    /// and, where ledgers can be read without a hash (not with [`Algorithm::Compact`]), every ledger inside the coverage.
     ///
     /// # Errors
     /// [`Error::CorruptIndex`], [`Error::Index`] and [`Error::Disk`].
     pub fn verify(&self) -> Result<()> {
         const BLOCK_ENTRIES: u64 = 1 << 18;
         self.index.verify()?;
+        if !self.index.header().algorithm.has_ranks() {
+            return Ok(());
+        }
         let (mut rank, keys) = (0, self.key_count());
         let mut bytes = Vec::new();
         while rank < keys {
@@ -163,9 +165,9 @@ impl<S: ReadAt> WindowIndex<S> {
             self.index
                 .source()
                 .read_exact_at(&mut bytes, self.index.layout().payload_at + rank * ENTRY_BYTES as u64)?;
-            for (rank, entry) in (rank..).zip(bytes.as_chunks::<ENTRY_BYTES>().0) {
+            for entry in bytes.as_chunks::<ENTRY_BYTES>().0 {
                 let distance = u64::from(u32::from_le_bytes(*entry) >> (8 * FINGERPRINT_BYTES));
-                self.ledger(distance).ok_or_else(|| self.beyond(rank, distance))?;
+                self.ledger(distance).ok_or_else(|| self.beyond(distance))?;
             }
             rank += count;
         }

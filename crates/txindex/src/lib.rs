@@ -48,5 +48,6 @@ mod slices;
 
 pub use build::{Options, Progress, build_index, build_index_with};
 pub use error::{Error, Result};
+pub use icecore_streamhash::Algorithm;
 pub use index::WindowIndex;
 pub use run::{Entry, Key, Run, Scan, write_run};

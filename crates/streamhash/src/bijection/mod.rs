@@ -27,7 +27,7 @@ mod solve;
 pub(crate) use decode::{Asked, Checkpoints, Decoder, check, checkpoints};
 pub(crate) use solve::Solver;
 
-use crate::{format::MAX_BLOB_BYTES, key::fast_range};
+use crate::{algorithm::Damage, key::fast_range};
 
 pub(crate) const KEYS_PER_BUCKET: f64 = 3.0;
 pub(crate) const BUCKETS: usize = 1024;
@@ -68,6 +68,9 @@ fn bucket_of(k0: u64) -> usize {
     (k0 >> (u64::BITS - BUCKETS.ilog2())) as usize
 }
 
+/// No block's blob is longer.
+const MAX_BLOB_BYTES: u64 = 1 << 14;
+
 /// No block that is not overfull has as many keys: an average of 3072, and seven times its root.
 const TOO_MANY_KEYS: u32 = 4096;
 const _: () = assert!(BUCKETS as u32 * 3 + 7 * 56 < TOO_MANY_KEYS && 56 * 56 > BUCKETS * 3);
@@ -80,6 +83,15 @@ const _: () = {
     let list_bytes = 1 + LISTED_MAX * 4 + 1;
     assert!((CHECKPOINT_BYTES + (totals_bits + stream_bits) / 8 + 2 + list_bytes) as u64 <= MAX_BLOB_BYTES);
 };
+
+/// Checks a blob's length as far as it is known without looking into it.
+pub(crate) fn check_len(blob_bytes: u64) -> Result<(), Damage> {
+    if blob_bytes <= MAX_BLOB_BYTES {
+        Ok(())
+    } else {
+        Err(Damage("a block's metadata is longer than that of any block"))
+    }
+}
 
 /// How many low bits of a running total are kept apart, in a block of `keys` keys.
 fn low_bits(keys: u32) -> u32 {

@@ -26,7 +26,6 @@ use crate::{
 struct Intake {
     header: Header,
     max_block_keys: u64,
-    max_payload: u64,
     added: u64,
 }
 
@@ -36,17 +35,16 @@ impl Intake {
             return Err(Error::Option { what: "the number of keys", value: key_count, max: MAX_KEYS });
         }
         let header = options.header(key_count)?;
-        let max_payload = u64::MAX.checked_shr(64 - 8 * u32::from(header.payload_bytes)).unwrap_or(0);
-        Ok(Intake { header, max_block_keys: header.max_block_keys(), max_payload, added: 0 })
+        Ok(Intake { header, max_block_keys: header.max_block_keys(), added: 0 })
     }
 
     /// Checks a payload.
     #[inline(always)]
     fn check(&self, payload: u64) -> Result<()> {
-        if payload <= self.max_payload {
+        if payload <= self.header.max_payload {
             return Ok(());
         }
-        Err(Error::PayloadTooLarge { payload, payload_bytes: self.header.payload_bytes })
+        Err(Error::PayloadTooLarge { payload, max: self.header.max_payload })
     }
 
     /// How many keys the next block may have, after those that were counted.

@@ -2,11 +2,11 @@ use icecore_diskio::IfExists;
 
 use crate::{
     Algorithm, Error, Result,
-    format::{Header, MAX_FINGERPRINT_BYTES, MAX_PAYLOAD_BYTES},
+    format::{Header, MAX_FINGERPRINT_BYTES, MAX_PAYLOAD_BYTES, max_payload},
     simd::Path,
 };
 
-/// What to build, and how. The bytes of the file depend on none but the first five.
+/// What to build, and how. The bytes of the file depend on none but the first six.
 ///
 /// ```
 /// use icecore_streamhash::{Algorithm, Options};
@@ -19,6 +19,7 @@ pub struct Options {
     payload_bytes: u8,
     fingerprint_bytes: u8,
     global_seed: u64,
+    max_payload: u64,
     pub(super) user_metadata: Vec<u8>,
     pub(super) workers: usize,
     pub(super) if_exists: IfExists,
@@ -43,6 +44,7 @@ impl Options {
             payload_bytes: 0,
             fingerprint_bytes: 0,
             global_seed: Self::DEFAULT_SEED,
+            max_payload: u64::MAX,
             user_metadata: Vec::new(),
             workers: 1,
             if_exists: IfExists::Fail,
@@ -60,6 +62,13 @@ impl Options {
     /// How many bytes of payload to keep with each key, 0 to 8.
     pub fn payload_bytes(mut self, bytes: u8) -> Self {
         self.payload_bytes = bytes;
+        self
+    }
+
+    /// The greatest payload that there will be, which [`Algorithm::Compact`] makes use of: where payloads are less than
+    /// their bytes could hold, foreign keys pass as much more seldom.
+    pub fn max_payload(mut self, payload: u64) -> Self {
+        self.max_payload = payload;
         self
     }
 
@@ -117,13 +126,16 @@ impl Options {
         within("payload_bytes", self.payload_bytes.into(), MAX_PAYLOAD_BYTES.into())?;
         within("fingerprint_bytes", self.fingerprint_bytes.into(), MAX_FINGERPRINT_BYTES.into())?;
         within("the length of the user metadata", self.user_metadata.len() as u64, u32::MAX.into())?;
-        Ok(Header {
+        let header = Header {
             keys,
             blocks: self.algorithm.blocks(keys),
             payload_bytes: self.payload_bytes,
             fingerprint_bytes: self.fingerprint_bytes,
             global_seed: self.global_seed,
             algorithm: self.algorithm,
-        })
+            max_payload: self.max_payload.min(max_payload(self.payload_bytes)),
+        };
+        header.check_algorithm()?;
+        Ok(header)
     }
 }

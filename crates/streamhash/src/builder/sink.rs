@@ -114,7 +114,8 @@ impl Sink {
         let mut head = self.header.encode().to_vec();
         head.extend_from_slice(&(self.user_metadata.len() as u32).to_le_bytes());
         head.append(&mut self.user_metadata);
-        head.extend_from_slice(&0u32.to_le_bytes());
+        head.extend_from_slice(&self.header.algorithm.config_bytes().to_le_bytes());
+        head.append(&mut self.header.encode_config());
         head.append(&mut self.table);
         debug_assert_eq!(head.len() as u64, self.layout.payload_at);
         let footer =

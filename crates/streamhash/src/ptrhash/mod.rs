@@ -20,7 +20,7 @@ pub(crate) use decode::{Decoder, check, check_len};
 pub(crate) use solve::{ATTEMPTS, Solver};
 
 use crate::{
-    format::MAX_BLOB_BYTES,
+    format,
     key::{Key, fast_range, mul_high},
 };
 
@@ -29,7 +29,7 @@ pub(crate) const BUCKETS: usize = 10_000;
 
 const REMAP_AT: usize = BUCKETS + 2;
 /// An average of 31 600 keys, and seven times its root, of which one in 99 is remapped.
-const _: () = assert!((REMAP_AT + 2 * ((31_600 + 7 * 178) / 99 + 1)) as u64 <= MAX_BLOB_BYTES);
+const _: () = assert!((REMAP_AT + 2 * ((31_600 + 7 * 178) / 99 + 1)) as u64 <= format::MAX_BLOB_BYTES);
 
 /// The bucket of a key: skewed, so that some buckets are large and placed while there is room.
 #[inline]

@@ -67,16 +67,17 @@ impl<S: ReadAt> Index<S> {
     /// The rank of a key, whose fingerprint is not looked at: any rank, or `None`, for a key that is not in the index.
     ///
     /// # Errors
-    /// [`Error::KeyLength`], [`Error::Corrupt`], and those of the disk.
+    /// [`Error::KeyLength`], [`Error::NoRanks`], [`Error::Corrupt`], and those of the disk.
     pub fn rank(&self, key: &[u8]) -> Result<Option<u64>> {
         let key = Key::new(key)?;
+        self.require_ranks()?;
         self.rank_in(self.source.as_bytes(), self.block_of(key), key)
     }
 
     /// The payload of a rank, 0 where the index keeps none.
     ///
     /// # Errors
-    /// [`Error::RankOutOfRange`], and those of the disk.
+    /// [`Error::RankOutOfRange`], [`Error::NoRanks`], and those of the disk.
     pub fn payload(&self, rank: u64) -> Result<u64> {
         Ok(self.entry_of(rank)?.1)
     }
@@ -84,12 +85,20 @@ impl<S: ReadAt> Index<S> {
     /// The fingerprint of a rank, 0 where the index keeps none; see [`fingerprint`](crate::fingerprint()).
     ///
     /// # Errors
-    /// [`Error::RankOutOfRange`], and those of the disk.
+    /// [`Error::RankOutOfRange`], [`Error::NoRanks`], and those of the disk.
     pub fn fingerprint(&self, rank: u64) -> Result<u32> {
         Ok(self.entry_of(rank)?.0)
     }
 
+    fn require_ranks(&self) -> Result<()> {
+        if self.header.algorithm.has_ranks() {
+            return Ok(());
+        }
+        Err(Error::NoRanks { path: self.source.path().to_path_buf() })
+    }
+
     fn entry_of(&self, rank: u64) -> Result<(u32, u64)> {
+        self.require_ranks()?;
         if rank >= self.header.keys {
             return Err(Error::RankOutOfRange { rank, keys: self.header.keys });
         }
@@ -157,6 +166,7 @@ impl<S: ReadAt> Index<S> {
                 key,
                 block.blob_at() + ptrhash::Decoder::pilot_at(key),
             ),
+            Decoder::Fast | Decoder::Compact => Err(self.corrupt(block.blob_at(), "not there yet")),
         }
     }
 
@@ -218,7 +228,7 @@ impl<S: ReadAt> Index<S> {
     pub(super) fn hit(&self, memory: Option<&[u8]>, key: Key, rank: u64) -> Result<Option<Hit>> {
         let (fingerprint, payload) = self.entry(memory, rank)?;
         let own = key.fingerprint() & self.entries.fingerprint_mask;
-        Ok((fingerprint == own).then_some(Hit { rank, payload }))
+        Ok((fingerprint == own).then_some(Hit { rank: Some(rank), payload }))
     }
 
     /// Where in the file the entry of a rank is.

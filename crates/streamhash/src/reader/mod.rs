@@ -24,8 +24,8 @@ pub use stream::Lookups;
 /// What an index knows about a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hit {
-    /// The key's number, below the number of keys and no other key's.
-    pub rank: u64,
+    /// The key's number, below the number of keys and no other key's; `None` where the index has no ranks.
+    pub rank: Option<u64>,
     /// What was added with the key; 0 where the index keeps no payload.
     pub payload: u64,
 }
@@ -55,15 +55,20 @@ pub struct Index<S = FileReader> {
     entries: lookup::EntryShape,
 }
 
-/// Where a block is: two words, so that a lookup loads one place.
+/// How many bits of a word say where in the file a blob begins.
+const BLOB_AT_BITS: u32 = 44;
+
+/// Where a block is: two words, so that a lookup loads one place. No file has 2^44 bytes: 2^40 entries of twelve, 2^40 of
+/// metadata, and what is before them.
 #[derive(Clone, Copy, Debug, Default)]
 struct Block {
     /// How many keys are in the blocks before it (40 bits), and in it.
     keys: u64,
-    /// Where in the file its blob begins (48 bits), and how long it is.
+    /// Where in the file its blob begins (44 bits), and how long it is.
     blob: u64,
 }
-const _: () = assert!(MAX_BLOB_BYTES < 1 << 16);
+const _: () = assert!(MAX_BLOB_BYTES < 1 << (u64::BITS - BLOB_AT_BITS));
+const _: () = assert!(13 * (MAX_KEYS + 1) + (1 << 33) + (1 << 34) < 1 << BLOB_AT_BITS);
 
 impl Block {
     #[inline(always)]
@@ -79,12 +84,12 @@ impl Block {
     /// Offset in the file.
     #[inline(always)]
     fn blob_at(self) -> u64 {
-        self.blob & (u64::MAX >> 16)
+        self.blob & ((1 << BLOB_AT_BITS) - 1)
     }
 
     #[inline(always)]
     fn blob_bytes(self) -> usize {
-        (self.blob >> 48) as usize
+        (self.blob >> BLOB_AT_BITS) as usize
     }
 }
 
@@ -107,7 +112,7 @@ impl<S: ReadAt> Index<S> {
     pub fn from_source(source: S) -> Result<Self> {
         let mut head = [0; HEADER_BYTES];
         source.read_exact_at(&mut head, 0)?;
-        let header = Header::decode(&head, source.path())?;
+        let mut header = Header::decode(&head, source.path())?;
         let (len, user_at) = (source.len_bytes(), HEADER_BYTES as u64);
         let user_bytes = read_u32(&source, user_at)?;
         let layout = header.layout(user_bytes);
@@ -117,12 +122,16 @@ impl<S: ReadAt> Index<S> {
         }
         // From here on, what is allocated is in the file.
         let user_metadata = read_vec(&source, user_at + 4, u64::from(user_bytes))?;
-        if read_u32(&source, layout.table_at - 4)? != 0 {
+        let config_bytes = header.algorithm.config_bytes();
+        let config_at = layout.table_at - u64::from(config_bytes);
+        if read_u32(&source, config_at - 4)? != config_bytes {
             return Err(corrupt(
-                layout.table_at - 4,
-                "an algorithm configuration that version 1 does not have",
+                config_at - 4,
+                "an algorithm configuration of a length that it does not have",
             ));
         }
+        let config = read_vec(&source, config_at, config_bytes.into())?;
+        header.decode_config(&config).map_err(|Damage(what)| corrupt(config_at, what))?;
         let table = read_vec(&source, layout.table_at, layout.payload_at - layout.table_at)?;
         let mut index = Index {
             decoder: Decoder::new(&header),
@@ -165,11 +174,11 @@ impl<S: ReadAt> Index<S> {
             if blob_bytes > MAX_BLOB_BYTES {
                 return Err(self.corrupt(at, "a block's metadata is longer than that of any block"));
             }
-            let checked = self.header.algorithm.check_len(blob_bytes, keys as u32);
+            let checked = self.decoder.check_len(blob_bytes, keys as u32);
             checked.map_err(|Damage(what)| self.corrupt(at, what))?;
             blocks.push(Block {
                 keys: keys << 40 | keys_before,
-                blob: (self.layout.metadata_at + blob_at) | blob_bytes << 48,
+                blob: (self.layout.metadata_at + blob_at) | blob_bytes << BLOB_AT_BITS,
             });
         }
         let last = last.unwrap_or_default();

@@ -214,6 +214,7 @@ impl<'a, S: ReadAt, K: Iterator<Item: AsRef<[u8]>>> Lookups<'a, S, K> {
                         index.ptrhash_rank(decoder, Some(bytes), *block, *key, *place)
                     });
                 }
+                Decoder::Fast | Decoder::Compact => {}
             }
             self.oldest = (newest + 1) % STEPS;
             let oldest = &groups[self.oldest];

@@ -23,7 +23,7 @@ impl<S: ReadAt> Index<S> {
         for &block in &self.blocks {
             let blob = self.blob(self.source.as_bytes(), block)?;
             metadata_hash.update(&blob);
-            let checked = self.header.algorithm.check(&blob, block.keys());
+            let checked = self.decoder.check(&blob, block.keys());
             checked.map_err(|Damage(what)| self.corrupt(block.blob_at(), what))?;
             let at = self.layout.payload_at + block.keys_before() * entry_bytes;
             let hash = self.hash(at, u64::from(block.keys()) * entry_bytes, &mut chunk)?;
