@@ -1,4 +1,5 @@
-//! Prints how fast sorted keys are built, by algorithm and number of workers: `build_rate [DIRECTORY [MILLIONS [WHICH [REPEATS]]]]`.
+//! Prints how fast sorted keys are built, by algorithm and number of workers: `build_rate [DIRECTORY [MILLIONS [WHICH [REPEATS]]]]`,
+//! where WHICH is a part of what a line says, such as `compact, 1`.
 #![allow(clippy::print_stdout)]
 
 use std::{error::Error, path, time::Instant};
@@ -28,16 +29,16 @@ fn own_seconds() -> Option<f64> {
     Some(stat.split(' ').next()?.parse::<f64>().ok()? / 1e9)
 }
 
-/// Seconds that a build takes, the file included: all of them, and those of this thread.
-fn build(path: &path::Path, keys: &Keys, options: Options) -> icecore_streamhash::Result<[f64; 2]> {
+/// Seconds that a build takes, the file included: all of them, and those of this thread. And the file's bytes.
+fn build(path: &path::Path, keys: &Keys, options: Options) -> icecore_streamhash::Result<([f64; 2], u64)> {
     let (start, own) = (Instant::now(), own_seconds());
     let mut builder = SortedBuilder::create(path, keys.len() as u64, options)?;
     for (payload, key) in (0u64..).zip(keys) {
-        builder.add(key, payload & 0xFF_FFFF)?;
+        builder.add(key, payload % 10_000_000)?;
     }
-    builder.finish()?;
+    let file_bytes = builder.finish()?.file_bytes;
     let elapsed = start.elapsed().as_secs_f64();
-    Ok([elapsed, own_seconds().zip(own).map_or(elapsed, |(end, start)| end - start)])
+    Ok(([elapsed, own_seconds().zip(own).map_or(elapsed, |(end, start)| end - start)], file_bytes))
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -48,22 +49,30 @@ fn main() -> Result<(), Box<dyn Error>> {
     let path = dir.path().join("index");
     let only = arguments.next().unwrap_or_default();
     let repeats: u32 = arguments.next().map_or(Ok(8), |repeats| repeats.parse())?;
-    for algorithm in [Algorithm::Bijection, Algorithm::PtrHash] {
+    for algorithm in Algorithm::ALL {
         for workers in [1, 2] {
             for instructions in Path::all() {
-                let what = format!("{algorithm:?}, {workers} workers, {instructions:?}");
+                let what = format!("{algorithm}, {workers} workers, {instructions:?}");
                 if !what.contains(&only) {
                     continue;
                 }
-                let options = Options::new().algorithm(algorithm).payload_bytes(3).fingerprint_bytes(1);
+                let options = Options::new()
+                    .algorithm(algorithm)
+                    .payload_bytes(3)
+                    .fingerprint_bytes(1)
+                    .max_payload(9_999_999);
                 let options = options.workers(workers).if_exists(IfExists::Replace).path(instructions);
-                let mut best = [f64::INFINITY; 2];
+                let (mut best, mut file_bytes) = ([f64::INFINITY; 2], 0);
                 for _ in 0..repeats {
-                    let seconds = build(&path, &keys, options.clone())?;
+                    let (seconds, bytes) = build(&path, &keys, options.clone())?;
+                    file_bytes = bytes;
                     best = [best[0].min(seconds[0]), best[1].min(seconds[1])];
                 }
                 let [rate, own] = best.map(|seconds| keys.len() as f64 / seconds / 1e6);
-                println!("{what}: {rate:.1} M keys/s, {own:.1} M keys per second of the calling thread");
+                let bits = 8.0 * file_bytes as f64 / keys.len() as f64;
+                println!(
+                    "{what}: {rate:.1} M keys/s, {own:.1} M keys per second of the calling thread, {bits:.2} bits/key"
+                );
             }
         }
     }

@@ -4,7 +4,7 @@ use crate::{
     Error, Result, bijection,
     format::{Header, MAX_PAYLOAD_BYTES},
     key::{Entry, Key, truncate},
-    ptrhash,
+    ptrhash, ribbon,
     simd::Path,
 };
 
@@ -58,7 +58,7 @@ impl Algorithm {
             Algorithm::Bijection => (bijection::KEYS_PER_BUCKET, bijection::BUCKETS),
             Algorithm::PtrHash => (ptrhash::KEYS_PER_BUCKET, ptrhash::BUCKETS),
             Algorithm::Fast => (1.0, 1 << 14),
-            Algorithm::Compact => (1.0, 1 << 14),
+            Algorithm::Compact => (1.0, ribbon::KEYS_PER_BLOCK),
         };
         let total_buckets = ((keys as f64 / keys_per_bucket).ceil() as u64).max(1);
         total_buckets.div_ceil(buckets as u64).max(2) as u32
@@ -100,6 +100,7 @@ pub(crate) enum Unsolved {
     Split { keys: usize },
     Fallback,
     Placement,
+    Layers,
 }
 
 impl Unsolved {
@@ -109,6 +110,7 @@ impl Unsolved {
             Unsolved::Indistinguishable => Error::Indistinguishable { block },
             Unsolved::Split { keys } => Error::SplitSearchFailed { block, keys },
             Unsolved::Fallback => Error::FallbackOverflow { block },
+            Unsolved::Layers => Error::LayersExhausted { block, layers: ribbon::MAX_LAYERS },
             Unsolved::Placement => Error::PlacementFailed { block, attempts: ptrhash::ATTEMPTS },
         }
     }
@@ -120,7 +122,7 @@ pub(crate) enum Decoder {
     Bijection(bijection::Decoder),
     PtrHash(ptrhash::Decoder),
     Fast,
-    Compact,
+    Compact(ribbon::Decoder),
 }
 
 impl Decoder {
@@ -129,7 +131,7 @@ impl Decoder {
             Algorithm::Bijection => Decoder::Bijection(bijection::Decoder::new(header.global_seed)),
             Algorithm::PtrHash => Decoder::PtrHash(ptrhash::Decoder::new(header.global_seed)),
             Algorithm::Fast => Decoder::Fast,
-            Algorithm::Compact => Decoder::Compact,
+            Algorithm::Compact => Decoder::Compact(ribbon::Decoder::new(header)),
         }
     }
 
@@ -138,7 +140,8 @@ impl Decoder {
         match self {
             Decoder::Bijection(_) => bijection::check_len(blob_bytes),
             Decoder::PtrHash(_) => ptrhash::check_len(blob_bytes, keys),
-            Decoder::Fast | Decoder::Compact => Err(Damage("not there yet")),
+            Decoder::Fast => Err(Damage("not there yet")),
+            Decoder::Compact(decoder) => decoder.check_len(blob_bytes, keys),
         }
     }
 
@@ -147,7 +150,8 @@ impl Decoder {
         match self {
             Decoder::Bijection(_) => bijection::check(blob, keys),
             Decoder::PtrHash(_) => ptrhash::check(blob, keys),
-            Decoder::Fast | Decoder::Compact => Err(Damage("not there yet")),
+            Decoder::Fast => Err(Damage("not there yet")),
+            Decoder::Compact(decoder) => decoder.check(blob, keys),
         }
     }
 
@@ -156,6 +160,7 @@ impl Decoder {
     pub(crate) fn into_portable(self) -> Self {
         match self {
             Decoder::Bijection(decoder) => Decoder::Bijection(decoder.into_portable()),
+            Decoder::Compact(decoder) => Decoder::Compact(decoder.into_portable()),
             other => other,
         }
     }
@@ -172,7 +177,7 @@ enum Inner {
     Bijection(Box<bijection::Solver>),
     PtrHash(Box<ptrhash::Solver>),
     Fast,
-    Compact,
+    Compact(Box<ribbon::Solver>),
 }
 
 /// Keys with their slots.
@@ -197,7 +202,7 @@ impl Solver {
             Algorithm::Bijection => Inner::Bijection(Box::new(bijection::Solver::new(seed, path))),
             Algorithm::PtrHash => Inner::PtrHash(Box::new(ptrhash::Solver::new(seed, path))),
             Algorithm::Fast => Inner::Fast,
-            Algorithm::Compact => Inner::Compact,
+            Algorithm::Compact => Inner::Compact(Box::new(ribbon::Solver::new(header, path))),
         };
         Solver { inner, payload_bytes: header.payload_bytes, fingerprint_bytes: header.fingerprint_bytes }
     }
@@ -213,7 +218,8 @@ impl Solver {
         let placed = match &mut self.inner {
             Inner::Bijection(solver) => solver.solve(entries, blob)?,
             Inner::PtrHash(solver) => solver.solve(entries, blob)?,
-            Inner::Fast | Inner::Compact => return Err(Unsolved::Placement),
+            Inner::Fast => return Err(Unsolved::Placement),
+            Inner::Compact(solver) => return solver.solve(entries, blob),
         };
         place(&placed, self.fingerprint_bytes, self.payload_bytes, payload);
         Ok(())

@@ -97,6 +97,19 @@ pub enum Error {
         /// How often it was tried.
         attempts: u32,
     },
+    /// Too many keys of a block fit into none of its layers of rows.
+    #[error(
+        "some keys of block {block} fit into none of {layers} layers; build again with another global seed"
+    )]
+    LayersExhausted {
+        /// The block.
+        block: u32,
+        /// How many layers a block may have.
+        layers: usize,
+    },
+    /// An index without ranks was to keep neither payloads nor fingerprints.
+    #[error("`compact` keeps payloads and fingerprints and nothing else: ask for a byte of one of them")]
+    NothingKept,
     /// The keys are not uniform: far too many fall into one block.
     #[error(
         "block {block} has {keys} keys (max {max}): the keys are not uniform, pass them through `prehash`"
@@ -189,6 +202,7 @@ impl Error {
                 | Error::SplitSearchFailed { .. }
                 | Error::FallbackOverflow { .. }
                 | Error::PlacementFailed { .. }
+                | Error::LayersExhausted { .. }
         )
     }
 

@@ -18,7 +18,7 @@
 //!
 //! Everything but the length of the metadata region is known from the header and the user metadata's length.
 
-use crate::{Algorithm, Error, Result, algorithm::Damage};
+use crate::{Algorithm, Error, Result, algorithm::Damage, ribbon};
 
 pub(crate) const HEADER_BYTES: usize = 64;
 pub(crate) const TABLE_ENTRY_BYTES: usize = 10;
@@ -28,6 +28,8 @@ pub(crate) const MAX_PAYLOAD_BYTES: u8 = 8;
 pub(crate) const MAX_FINGERPRINT_BYTES: u8 = 4;
 /// No block's blob is longer, whatever its algorithm and its keys.
 pub(crate) const MAX_BLOB_BYTES: u64 = (1 << 20) - 1;
+/// The table has five bytes for where a blob begins.
+pub(crate) const MAX_METADATA_BYTES: u64 = (1 << 40) - 1;
 
 const MAGIC: u32 = 0x5354_4D48;
 const VERSION: u16 = 1;
@@ -166,6 +168,9 @@ impl Header {
         if header.blocks != algorithm.blocks(header.keys) {
             return Err(corrupt(AT_BLOCKS, "the number of blocks does not follow from the number of keys"));
         }
+        if header.check_algorithm().is_err() {
+            return Err(corrupt(AT_PAYLOAD_BYTES, "more or less is kept than the algorithm can keep"));
+        }
         if bytes[AT_RESERVED..].iter().any(|&b| b != 0) {
             return Err(corrupt(AT_RESERVED, "reserved bytes are not zero"));
         }
@@ -176,9 +181,8 @@ impl Header {
     pub(crate) fn check_algorithm(&self) -> Result<()> {
         match self.algorithm {
             Algorithm::Bijection | Algorithm::PtrHash => Ok(()),
-            Algorithm::Fast | Algorithm::Compact => {
-                Err(Error::NoSuchAlgorithm { name: self.algorithm.name().to_owned() })
-            }
+            Algorithm::Fast => Err(Error::NoSuchAlgorithm { name: self.algorithm.name().to_owned() }),
+            Algorithm::Compact => ribbon::check_header(self),
         }
     }
 

@@ -50,6 +50,7 @@ mod key;
 mod prefetch;
 mod ptrhash;
 mod reader;
+mod ribbon;
 mod simd;
 
 #[doc(hidden)]

@@ -113,6 +113,15 @@ impl Path {
         None
     }
 
+    /// Whether these are 512-bit lanes.
+    pub(crate) fn is_avx512(self) -> bool {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512(_) => true,
+            _ => false,
+        }
+    }
+
     #[inline]
     pub(crate) fn run<J: Job>(self, job: J) -> J::Output {
         match self.0 {

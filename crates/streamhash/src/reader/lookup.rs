@@ -12,7 +12,7 @@ use crate::{
     algorithm::{Damage, Decoder},
     bijection,
     key::{Key, truncate},
-    ptrhash,
+    ptrhash, ribbon,
 };
 
 /// How to take an entry of the payload region apart.
@@ -58,6 +58,10 @@ impl<S: ReadAt> Index<S> {
 
     #[inline(always)]
     pub(super) fn lookup_key(&self, memory: Option<&[u8]>, key: Key) -> Result<Option<Hit>> {
+        if let Decoder::Compact(decoder) = &self.decoder {
+            let payload = self.compact_payload(decoder, memory, self.block_of(key), key)?;
+            return Ok(payload.map(|payload| Hit { rank: None, payload }));
+        }
         match self.rank_in(memory, self.block_of(key), key)? {
             Some(rank) => self.hit(memory, key, rank),
             None => Ok(None),
@@ -94,7 +98,12 @@ impl<S: ReadAt> Index<S> {
         if self.header.algorithm.has_ranks() {
             return Ok(());
         }
-        Err(Error::NoRanks { path: self.source.path().to_path_buf() })
+        Err(self.no_ranks())
+    }
+
+    #[cold]
+    fn no_ranks(&self) -> Error {
+        Error::NoRanks { path: self.source.path().to_path_buf() }
     }
 
     fn entry_of(&self, rank: u64) -> Result<(u32, u64)> {
@@ -166,7 +175,8 @@ impl<S: ReadAt> Index<S> {
                 key,
                 block.blob_at() + ptrhash::Decoder::pilot_at(key),
             ),
-            Decoder::Fast | Decoder::Compact => Err(self.corrupt(block.blob_at(), "not there yet")),
+            Decoder::Fast => Err(self.corrupt(block.blob_at(), "not there yet")),
+            Decoder::Compact(_) => Err(self.no_ranks()),
         }
     }
 
@@ -202,6 +212,65 @@ impl<S: ReadAt> Index<S> {
         let slot = decoder.slot(&self.asked(&self.blob(memory, block)?, block, key));
         let slot = slot.map_err(|Damage(what)| self.corrupt(block.blob_at(), what))?;
         Ok(slot.map(|slot| block.keys_before() + u64::from(slot)))
+    }
+
+    #[inline(always)]
+    fn compact_payload(
+        &self,
+        decoder: &ribbon::Decoder,
+        memory: Option<&[u8]>,
+        block: Block,
+        key: Key,
+    ) -> Result<Option<u64>> {
+        if block.keys() == 0 {
+            return Ok(None);
+        }
+        let mut place = decoder.first(block.keys(), key);
+        loop {
+            let [threshold] = self.fetch(memory, block.blob_at() + place.threshold_at)?;
+            if place.holds(threshold) {
+                return self.compact_window(decoder, memory, block.blob_at() + place.window_at, &place, key);
+            }
+            place = self.bumped(decoder, memory, block, &place, key)?;
+        }
+    }
+
+    #[inline(always)]
+    fn compact_window(
+        &self,
+        decoder: &ribbon::Decoder,
+        memory: Option<&[u8]>,
+        at: u64,
+        place: &ribbon::Place,
+        key: Key,
+    ) -> Result<Option<u64>> {
+        let len = decoder.window_bytes();
+        if let Some(bytes) = memory {
+            let window = bytes.get(at as usize..at as usize + len).ok_or_else(|| self.outside(at))?;
+            return Ok(decoder.payload(window, place, key));
+        }
+        let mut buffer = [0; ribbon::MAX_WINDOW_BYTES];
+        // A window has no more bytes than the longest.
+        let window = buffer.get_mut(..len).unwrap_or_default();
+        self.source.read_exact_at(window, at)?;
+        Ok(decoder.payload(window, place, key))
+    }
+
+    /// Where a key is that is not in this layer.
+    #[cold]
+    #[inline(never)]
+    fn bumped(
+        &self,
+        decoder: &ribbon::Decoder,
+        memory: Option<&[u8]>,
+        block: Block,
+        place: &ribbon::Place,
+        key: Key,
+    ) -> Result<ribbon::Place> {
+        let corrupt = |Damage(what)| self.corrupt(block.blob_at(), what);
+        let link_at = decoder.link_at(place, block.blob_bytes()).map_err(corrupt)?;
+        let link = self.fetch(memory, block.blob_at() + link_at)?;
+        decoder.next(place, link, block.blob_bytes(), key).map_err(corrupt)
     }
 
     #[inline(always)]

@@ -119,9 +119,16 @@ impl<S: ReadAt> Index<S> {
                     rank
                 }
                 Ok(None) => NONE,
-                Err(_) => FAILED,
+                // Asked again, it says why.
+                Err(_) => IN_FULL,
             };
         }
+    }
+
+    /// The third step where there are no ranks.
+    #[inline(always)]
+    fn in_full(&self, group: &mut Group) {
+        group.pending.iter_mut().take(group.len).for_each(|pending| pending.place = IN_FULL);
     }
 
     /// The last step.
@@ -129,15 +136,13 @@ impl<S: ReadAt> Index<S> {
     fn answer(&self, bytes: &[u8], Pending { key, place, .. }: &Pending) -> Result<Option<Hit>> {
         match *place {
             NONE => Ok(None),
-            // Asked again, it says why.
-            FAILED => self.lookup_again(bytes, *key),
+            IN_FULL => self.lookup_in_full(bytes, *key),
             rank => self.hit(Some(bytes), *key, rank),
         }
     }
 
-    #[cold]
     #[inline(never)]
-    fn lookup_again(&self, bytes: &[u8], key: Key) -> Result<Option<Hit>> {
+    fn lookup_in_full(&self, bytes: &[u8], key: Key) -> Result<Option<Hit>> {
         self.lookup_key(Some(bytes), key)
     }
 }
@@ -182,7 +187,7 @@ struct Pending {
 }
 
 const NONE: u64 = u64::MAX;
-const FAILED: u64 = u64::MAX - 1;
+const IN_FULL: u64 = u64::MAX - 1;
 
 impl<'a, S: ReadAt, K: Iterator<Item: AsRef<[u8]>>> Lookups<'a, S, K> {
     /// Every group takes its next step, and the oldest makes room for a new one; false where that leaves nothing.
@@ -214,7 +219,18 @@ impl<'a, S: ReadAt, K: Iterator<Item: AsRef<[u8]>>> Lookups<'a, S, K> {
                         index.ptrhash_rank(decoder, Some(bytes), *block, *key, *place)
                     });
                 }
-                Decoder::Fast | Decoder::Compact => {}
+                Decoder::Fast => {}
+                Decoder::Compact(decoder) => {
+                    index.take(bytes, &mut self.keys, &mut groups[newest], |block, key| {
+                        let place = decoder.first(block.keys(), key);
+                        let window_at = block.blob_at() + place.window_at;
+                        (0..=decoder.window_bytes())
+                            .step_by(64)
+                            .for_each(|line| prefetch(bytes, window_at as usize + line));
+                        block.blob_at() + place.threshold_at
+                    });
+                    index.in_full(&mut groups[ranked]);
+                }
             }
             self.oldest = (newest + 1) % STEPS;
             let oldest = &groups[self.oldest];
