@@ -160,7 +160,7 @@ fn run_target(binary: &Path, corpus: &Path, artifacts: &Path, seconds: u64) -> R
     command.arg(corpus).arg(format!("-artifact_prefix={}/", artifacts.display()));
     command.args([
         &format!("-max_total_time={seconds}"),
-        "-timeout=600",
+        "-timeout=30",
         "-rss_limit_mb=4096",
         "-print_final_stats=1",
     ]);

@@ -5,7 +5,9 @@ use std::{fmt::Debug, path, sync::Arc};
 
 use icecore_diskio::{Disk, FaultyDisk, ReadAt};
 
-use crate::{Algorithm, Error, Hit, Index, Options, Path, Result, SortedBuilder, UnsortedBuilder};
+use crate::{
+    Algorithm, Error, Hit, Index, Options, Path, Result, SortedBuilder, UnsortedBuilder, format::max_payload,
+};
 
 /// Bytes to draw choices from; zeros follow their end.
 struct Input<'a>(&'a [u8]);
@@ -44,8 +46,7 @@ struct Recipe {
 
 impl Recipe {
     fn draw(input: &mut Input<'_>) -> Self {
-        let algorithm =
-            if input.byte().is_multiple_of(2) { Algorithm::Bijection } else { Algorithm::PtrHash };
+        let algorithm = Algorithm::ALL[usize::from(input.byte()) % Algorithm::ALL.len()];
         let (payload_bytes, fingerprint_bytes) = (input.byte() % 9, input.byte() % 5);
         let metadata = vec![0xA5; usize::from(input.byte() % 20)];
         let mut options = Options::new().algorithm(algorithm).user_metadata(metadata);
@@ -53,24 +54,30 @@ impl Recipe {
         if input.byte().is_multiple_of(4) {
             options = options.global_seed(input.word());
         }
-        Recipe { options, entries: Self::draw_entries(input, payload_bytes) }
+        let mut max_payload = max_payload(payload_bytes);
+        if input.byte().is_multiple_of(4) {
+            max_payload &= input.word();
+            options = options.max_payload(max_payload);
+        }
+        Recipe { options, entries: Self::draw_entries(input, max_payload) }
     }
 
     /// Mostly uniform keys; some sets crowd into few blocks, few buckets, or repeat a key.
-    fn draw_entries(input: &mut Input<'_>, payload_bytes: u8) -> Entries {
-        let count = (u16::from_le_bytes([input.byte(), input.byte()]) % 700) as usize;
+    fn draw_entries(input: &mut Input<'_>, max_payload: u64) -> Entries {
+        let count = u16::from_le_bytes([input.byte(), input.byte()]);
         let mask = |choice: u8| [0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x3F, 0x0F, 0x03][usize::from(choice % 8)];
         let (block_mask, bucket_mask) = (mask(input.byte()), mask(input.byte()));
+        // More keys in the sixteen buckets that the narrowest mask leaves have no seeds, and take long to be given up.
+        let count = usize::from(count % if bucket_mask == 0x03 { 128 } else { 700 });
         let twins = input.byte() == 7;
         let mut words = Words(input.word());
-        let max_payload = u64::MAX.checked_shr(64 - 8 * u32::from(payload_bytes)).unwrap_or(0);
         let mut entry = |_| {
             let mut key = [0; 16];
             key[..8].copy_from_slice(&words.next().to_le_bytes());
             key[8..].copy_from_slice(&words.next().to_le_bytes());
             key[0] &= block_mask;
             key[7] &= bucket_mask;
-            (key, words.next() & max_payload)
+            (key, (u128::from(words.next()) % (u128::from(max_payload) + 1)) as u64)
         };
         let mut entries: Entries = (0..count).map(&mut entry).collect();
         if twins && count >= 2 {
@@ -218,10 +225,11 @@ pub fn mutate(data: &[u8]) {
     let Ok(mut file) = recipe.build(true, 1) else { return };
     for _ in 0..1 + input.byte() % 4 {
         let at = (input.word() % file.len() as u64) as usize;
-        match input.byte() % 4 {
+        match input.byte() % 6 {
             0 => file.truncate(at.max(1)),
             1 => file[at] = input.byte(),
             2 => file[at] ^= 1 << (input.byte() % 8),
+            3 => overwrite_blob(&mut file, &mut input),
             // The table and what is before it are where damage does most.
             _ => {
                 let at = at % file.len().min(160);
@@ -234,6 +242,19 @@ pub fn mutate(data: &[u8]) {
         read_both(&file, &keys);
     }
     open_and_read(&file);
+}
+
+/// Puts other bytes into a block's blob: at its beginning, at its end, or anywhere.
+fn overwrite_blob(file: &mut [u8], input: &mut Input<'_>) {
+    let Ok(index) = Index::from_source(&*file) else { return };
+    let (at, len) = index.blob_range(usize::from(input.byte()));
+    let count = usize::from(1 + input.byte() % 16).min(len);
+    let skipped = match input.byte() % 3 {
+        0 => 0,
+        1 => len - count,
+        _ => (input.word() % (len - count + 1) as u64) as usize,
+    };
+    file[at + skipped..][..count].fill_with(|| input.byte());
 }
 
 #[cfg(test)]

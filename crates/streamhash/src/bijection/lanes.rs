@@ -207,10 +207,17 @@ impl<S: Simd> Lanes<S> {
 /// The first seed that is found in a batch of eight.
 #[inline(always)]
 fn first(seeds: Range<u32>, find: impl Fn(u32) -> u32) -> Option<u32> {
-    seeds.step_by(LANES as usize).find_map(|base| match find(base) {
-        0 => None,
-        found => Some(base + found.trailing_zeros() / 2),
-    })
+    // A plain loop: what an iterator calls would be compiled without the instructions of the lanes wherever the
+    // compiler does not inline it, as under a sanitizer.
+    let mut base = seeds.start;
+    while base < seeds.end {
+        let found = find(base);
+        if found != 0 {
+            return Some(base + found.trailing_zeros() / 2);
+        }
+        base += LANES;
+    }
+    None
 }
 
 impl<S: Simd> Search for Lanes<S> {
