@@ -63,6 +63,21 @@ pub enum Error {
         /// What is wrong with it.
         what: String,
     },
+    /// Trees of a store that lie in one another.
+    #[error(
+        "the directory for {second}, {}, and the one for {first}, {}, lie in one another: give each a place of its own",
+        second_dir.display(), first_dir.display()
+    )]
+    Overlap {
+        /// What one directory is for.
+        first: &'static str,
+        /// That directory.
+        first_dir: PathBuf,
+        /// What the other is for.
+        second: &'static str,
+        /// That one.
+        second_dir: PathBuf,
+    },
     /// A store asked to change how it is cut.
     #[error(
         "{} was begun with {} ledgers to a chunk and {} chunks to a window, {} and {} were asked for: leave the options \

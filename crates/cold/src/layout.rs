@@ -7,14 +7,19 @@
 //! txhash/raw/{bucket:05}/{chunk:08}.bin
 //! txhash/index/{window:08}/{lo:08}-{hi:08}.idx        covers chunks lo..=hi
 //! hot/{chunk:08}/                                     a chunk that is not frozen: a database of its own
+//! catalog/rocksdb/                                    what a running store knows of itself: a database too
 //! ```
+//!
+//! Each tree can be given a place of its own; the catalog and `icecore.json` stay in the root.
 
 use std::{
-    fmt,
-    path::{Path, PathBuf},
+    fmt, fs,
+    path::{Component, Path, PathBuf},
 };
 
 use icecore_ledger::{ChunkId, WindowId};
+
+use crate::{Error, Result};
 
 /// Chunks to a directory; groups files for the file system's sake only, whatever the geometry.
 const CHUNKS_PER_BUCKET: u32 = 1_000;
@@ -38,21 +43,21 @@ impl Kind {
     /// All kinds, in the order of a table.
     pub const ALL: [Kind; 5] = [Kind::Ledgers, Kind::Run, Kind::Events, Kind::EventBitmaps, Kind::EventTerms];
 
-    /// Directory and what follows the chunk's number in the name.
-    const fn place(self) -> (&'static str, &'static str) {
+    /// What follows the chunk's number in the name.
+    const fn suffix(self) -> &'static str {
         match self {
-            Kind::Ledgers => ("ledgers", ".pack"),
-            Kind::Run => ("txhash/raw", ".bin"),
-            Kind::Events => ("events", "-events.pack"),
-            Kind::EventBitmaps => ("events", "-index.pack"),
-            Kind::EventTerms => ("events", "-index.hash"),
+            Kind::Ledgers => ".pack",
+            Kind::Run => ".bin",
+            Kind::Events => "-events.pack",
+            Kind::EventBitmaps => "-index.pack",
+            Kind::EventTerms => "-index.hash",
         }
     }
 
     /// The kind that a file name tells, wherever the file lies, and its chunk.
     pub fn of_name(name: &str) -> Option<(Kind, ChunkId)> {
         Kind::ALL.into_iter().find_map(|kind| {
-            let digits = name.strip_suffix(kind.place().1)?;
+            let digits = name.strip_suffix(kind.suffix())?;
             Some((kind, ChunkId(eight_digits(digits)?)))
         })
     }
@@ -98,10 +103,15 @@ impl Coverage {
     }
 }
 
-/// The paths of a store under one root.
+/// The paths of a store: under one root, but for the trees that were given another place.
 #[derive(Clone, Debug)]
 pub struct Layout {
     root: PathBuf,
+    hot: PathBuf,
+    ledgers: PathBuf,
+    events: PathBuf,
+    runs: PathBuf,
+    indexes: PathBuf,
 }
 
 impl Layout {
@@ -110,7 +120,78 @@ impl Layout {
 
     /// The layout of the store at `root`.
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        Layout { root: root.into() }
+        let root = root.into();
+        Layout {
+            hot: root.join("hot"),
+            ledgers: root.join("ledgers"),
+            events: root.join("events"),
+            runs: root.join("txhash/raw"),
+            indexes: root.join("txhash/index"),
+            root,
+        }
+    }
+
+    /// Keeps the chunks that are not frozen elsewhere.
+    #[must_use]
+    pub fn with_hot(self, dir: impl Into<PathBuf>) -> Self {
+        Layout { hot: dir.into(), ..self }
+    }
+
+    /// Keeps the ledger packs elsewhere.
+    #[must_use]
+    pub fn with_ledgers(self, dir: impl Into<PathBuf>) -> Self {
+        Layout { ledgers: dir.into(), ..self }
+    }
+
+    /// Keeps the event files elsewhere.
+    #[must_use]
+    pub fn with_events(self, dir: impl Into<PathBuf>) -> Self {
+        Layout { events: dir.into(), ..self }
+    }
+
+    /// Keeps the hash runs elsewhere.
+    #[must_use]
+    pub fn with_runs(self, dir: impl Into<PathBuf>) -> Self {
+        Layout { runs: dir.into(), ..self }
+    }
+
+    /// Keeps the window indexes elsewhere.
+    #[must_use]
+    pub fn with_indexes(self, dir: impl Into<PathBuf>) -> Self {
+        Layout { indexes: dir.into(), ..self }
+    }
+
+    /// The directories that must not lie in one another, with what each is for.
+    pub fn trees(&self) -> [(&'static str, PathBuf); 6] {
+        [
+            ("catalog", self.root.join("catalog")),
+            ("hot", self.hot.clone()),
+            ("ledgers", self.ledgers.clone()),
+            ("events", self.events.clone()),
+            ("runs", self.runs.clone()),
+            ("indexes", self.indexes.clone()),
+        ]
+    }
+
+    /// Refuses trees that lie in one another, by whatever spelling.
+    ///
+    /// # Errors
+    /// [`Error::Overlap`] with both.
+    pub fn check(&self) -> Result<()> {
+        let trees = self.trees().map(|(name, dir)| (name, resolved(&dir), dir));
+        for (number, (name, place, dir)) in trees.iter().enumerate() {
+            for (other, other_place, other_dir) in trees.iter().skip(number + 1) {
+                if place.starts_with(other_place) || other_place.starts_with(place) {
+                    return Err(Error::Overlap {
+                        first: name,
+                        first_dir: dir.clone(),
+                        second: other,
+                        second_dir: other_dir.clone(),
+                    });
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The root itself.
@@ -125,18 +206,27 @@ impl Layout {
 
     /// The directory of buckets of a kind.
     pub fn kind_dir(&self, kind: Kind) -> PathBuf {
-        self.root.join(kind.place().0)
+        match kind {
+            Kind::Ledgers => self.ledgers.clone(),
+            Kind::Run => self.runs.clone(),
+            Kind::Events | Kind::EventBitmaps | Kind::EventTerms => self.events.clone(),
+        }
+    }
+
+    /// The catalog's database.
+    pub fn catalog_dir(&self) -> PathBuf {
+        self.root.join("catalog/rocksdb")
     }
 
     /// A chunk's file of a kind.
     pub fn file(&self, kind: Kind, chunk: ChunkId) -> PathBuf {
         let bucket = format!("{:05}", chunk.0 / CHUNKS_PER_BUCKET);
-        self.kind_dir(kind).join(bucket).join(format!("{chunk}{}", kind.place().1))
+        self.kind_dir(kind).join(bucket).join(format!("{chunk}{}", kind.suffix()))
     }
 
     /// The directory of chunks that are not frozen.
     pub fn hot_dir(&self) -> PathBuf {
-        self.root.join("hot")
+        self.hot.clone()
     }
 
     /// The directory of a chunk that is not frozen.
@@ -151,7 +241,7 @@ impl Layout {
 
     /// The directory of window directories.
     pub fn index_dir(&self) -> PathBuf {
-        self.root.join("txhash/index")
+        self.indexes.clone()
     }
 
     /// The index of a coverage.
@@ -171,6 +261,22 @@ impl Layout {
         let (first, last) = (eight_digits(first)?, eight_digits(last)?);
         (first <= last).then_some((ChunkId(first), ChunkId(last)))
     }
+}
+
+/// Where a path leads: absolute, its links followed as far as it is there, no `..` left.
+fn resolved(path: &Path) -> PathBuf {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+    let mut place = PathBuf::new();
+    for part in absolute.components() {
+        match part {
+            Component::ParentDir => drop(place.pop()),
+            part => place.push(part),
+        }
+        if let Ok(real) = fs::canonicalize(&place) {
+            place = real;
+        }
+    }
+    place
 }
 
 fn eight_digits(text: &str) -> Option<u32> {
@@ -222,6 +328,31 @@ mod tests {
             layout.index(&coverage).display().to_string(),
             "/s/txhash/index/00000005/00005000-00005331.idx"
         );
+    }
+
+    #[test]
+    fn trees_that_lie_in_one_another_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        let layout = || Layout::new(root);
+        layout().check().unwrap();
+        layout().with_hot("/elsewhere/hot").with_ledgers("/elsewhere/ledgers").check().unwrap();
+        std::fs::create_dir(root.join("events")).unwrap();
+        std::os::unix::fs::symlink(root.join("events"), root.join("alias")).unwrap();
+        for bad in [
+            layout().with_hot(root),
+            layout().with_hot(root.join("events")),
+            layout().with_runs(root.join("ledgers/runs")),
+            layout().with_indexes(root.join("hot/../catalog/rocksdb")),
+            layout().with_ledgers(root.join("alias/packs")),
+            layout().with_ledgers(root.join("./events")),
+        ] {
+            assert!(matches!(bad.check(), Err(Error::Overlap { .. })), "{bad:?}");
+        }
+        let layout = layout().with_runs("/runs").with_indexes("/indexes").with_events("/e");
+        assert_eq!(layout.file(Kind::Run, ChunkId(1)), Path::new("/runs/00000/00000001.bin"));
+        assert_eq!(layout.file(Kind::EventTerms, ChunkId(1)), Path::new("/e/00000/00000001-index.hash"));
+        assert_eq!(layout.catalog_dir(), root.join("catalog/rocksdb"));
     }
 
     #[test]
