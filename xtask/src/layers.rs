@@ -42,12 +42,28 @@ const MAP: &[Row] = &[
     row(
         "stellar",
         &["ledger"],
-        &["base64", "serde", "serde_json", "sha2", "stellar-strkey", "stellar-xdr", "thiserror", "zstd"],
+        &[
+            "base64",
+            "rustix",
+            "serde",
+            "serde_json",
+            "sha2",
+            "stellar-strkey",
+            "stellar-xdr",
+            "thiserror",
+            "tracing",
+            "zstd",
+        ],
     ),
     row(
         "cold",
         &["diskio", "ledger", "packfile", "txindex", "events"],
         &["serde", "serde_json", "thiserror"],
+    ),
+    row(
+        "catalog",
+        &["diskio", "ledger", "cold", "rockstore"],
+        &["arc-swap", "jiff", "libc", "serde", "serde_json", "tempfile", "thiserror", "tracing"],
     ),
     row(
         "cli",

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use icecore_ledger::{LedgerSeq, TxHash};
 
+use crate::{config::Settings, fail::Outcome};
+
 /// Keeps the full history of a ledger-shaped chain in immutable files, and answers from them.
 #[derive(Parser)]
 #[command(name = "icecore", version, after_help = EXIT_CODES, arg_required_else_help = true)]
@@ -33,6 +35,8 @@ pub(crate) enum Command {
     Cat(Cat),
     /// Check files, or a whole store, for damage
     Verify(Verify),
+    /// Print a configuration file with every key, or check one
+    Config(Config),
     /// The store of unspent outputs
     #[command(subcommand)]
     Utxo(Utxo),
@@ -238,6 +242,39 @@ pub(crate) struct Verify {
     /// Answer in JSON, one file a line
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Args)]
+#[command(arg_required_else_help = true)]
+pub(crate) struct Config {
+    /// Print every key with what it means and its default
+    #[arg(long)]
+    pub(crate) print_default: bool,
+    #[command(subcommand)]
+    pub(crate) check: Option<ConfigCommand>,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Check a configuration file, with the flags that would be given beside it, and print what holds
+    Check(Configured),
+}
+
+/// What says how the daemon is to run.
+#[derive(Args)]
+pub(crate) struct Configured {
+    /// The configuration file; see `icecore config --print-default`
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) flags: Settings,
+}
+
+impl Configured {
+    /// What holds: flags over the file over defaults.
+    pub(crate) fn settings(&self) -> Outcome<Settings> {
+        Settings::load(self.config.as_deref(), &self.flags)
+    }
 }
 
 #[derive(Subcommand)]

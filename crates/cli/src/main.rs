@@ -2,6 +2,7 @@
 
 mod args;
 mod build;
+mod config;
 mod demo;
 mod fail;
 mod file;
@@ -57,6 +58,7 @@ fn run(command: Command) -> Outcome {
         Command::Cat(args) => inspect::cat(&args, &Output::new(args.json)),
         Command::Verify(args) => verify::run(&args, &Output::new(args.json)),
         Command::Utxo(Utxo::Bench(args)) => utxo::bench(&args, &Output::new(args.json)),
+        Command::Config(args) => config::run(&args, &Output::new(false)),
         Command::Demo(args) => demo::run(&args, &Output::new(false)),
     }
 }
