@@ -47,6 +47,7 @@
 //! # }
 //! ```
 
+mod backup;
 mod catalog;
 mod claim;
 mod error;
@@ -60,7 +61,9 @@ mod restore;
 mod rows;
 mod state;
 mod steps;
+mod tree;
 
+pub use backup::BackupReport;
 pub use catalog::Catalog;
 pub use claim::Owner;
 pub use error::{Class, Error, Result};
@@ -68,6 +71,7 @@ pub use keys::{Artifact, Key, NotAKey};
 pub use load::CatalogReader;
 pub use pins::{FORMAT_VERSION, LAYOUT_VERSION, Pins};
 pub use recover::RecoveryPlan;
+pub use restore::{RestoreOptions, RestoreReport, restore};
 pub use rows::RowUpdate;
 pub use state::{FileState, HotState, State};
 pub use steps::{STEPS, Step};

@@ -94,7 +94,10 @@ impl Catalog {
     ///
     /// # Errors
     /// Of `act`; those of the database.
-    pub fn update_rows<T>(&self, act: impl FnOnce(&mut RowUpdate<'_>) -> Result<T>) -> Result<T> {
+    pub fn update_rows<T, E: From<Error>>(
+        &self,
+        act: impl FnOnce(&mut RowUpdate<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
         let mut writer = self.writer();
         let mut update = RowUpdate { catalog: self, batch: Batch::new(), pins: false };
         let done = act(&mut update)?;
