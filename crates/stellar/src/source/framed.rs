@@ -24,7 +24,7 @@ use crate::xdr;
 pub(super) const LAST_FRAGMENT: u32 = 1 << 31;
 
 /// No sequence number lies deeper in a ledger than this: the header before it has at most some 1100 bytes.
-const HEAD_BYTES: u32 = 2048;
+pub(super) const HEAD_BYTES: u32 = 2048;
 
 /// Ledgers longer than this are refused unless told otherwise: 256 MiB.
 pub const MAX_LEDGER_BYTES: u32 = 256 << 20;
@@ -322,19 +322,8 @@ impl Frames<'_> {
         let Ok(word) = <[u8; 4]>::try_from(&head[..]) else {
             return if head.is_empty() { Ok(None) } else { Err(self.truncated("a frame's length")) };
         };
-        let word = u32::from_be_bytes(word);
-        let (last_fragment, length) = (word & LAST_FRAGMENT != 0, word & !LAST_FRAGMENT);
-        if !last_fragment {
-            return Err(
-                self.corrupt(0, format!("{word:#010x} is not a frame's length: the top bit must be set"))
-            );
-        }
-        if length > self.file.max_ledger_bytes {
-            let max = self.file.max_ledger_bytes;
-            return Err(
-                self.corrupt(0, format!("a ledger of {length} bytes, where at most {max} are allowed"))
-            );
-        }
+        let length = frame_length(u32::from_be_bytes(word), self.file.max_ledger_bytes);
+        let length = length.map_err(|what| self.corrupt(0, what))?;
         head.clear();
         self.left = length;
         self.fill(length.min(HEAD_BYTES), head)?;
@@ -399,6 +388,18 @@ impl Frames<'_> {
     fn corrupt(&self, offset: u64, what: String) -> Error {
         Error::Corrupt { place: self.file.place.clone(), offset: self.start + offset, what }
     }
+}
+
+/// The length that a frame begins with, or what is wrong with it.
+pub(super) fn frame_length(word: u32, max_ledger_bytes: u32) -> Result<u32, String> {
+    let (last_fragment, length) = (word & LAST_FRAGMENT != 0, word & !LAST_FRAGMENT);
+    if !last_fragment {
+        return Err(format!("{word:#010x} is not a frame's length: the top bit must be set"));
+    }
+    if length > max_ledger_bytes {
+        return Err(format!("a ledger of {length} bytes, where at most {max_ledger_bytes} are allowed"));
+    }
+    Ok(length)
 }
 
 /// True for bytes that begin as zstd does, with a frame or a skippable one.

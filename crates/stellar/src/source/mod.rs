@@ -1,4 +1,5 @@
-//! Where Stellar ledgers come from: framed files, lakes, and a generator that needs nothing from outside.
+//! Where Stellar ledgers come from: framed files, lakes, and a generator that needs nothing from outside; and, as they
+//! close, [`live`].
 //!
 //! | source | what it is | a stream that begins late |
 //! |---|---|---|
@@ -29,6 +30,7 @@ mod framed;
 pub mod fuzz;
 mod generate;
 mod lake;
+pub mod live;
 mod write;
 
 pub use framed::{FramedFile, MAX_LEDGER_BYTES};

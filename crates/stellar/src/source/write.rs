@@ -39,13 +39,17 @@ pub fn write_framed(
 fn write_frames(source: &dyn Source, ledgers: LedgerRange, out: &mut dyn io::Write) -> io::Result<()> {
     let mut stream = source.stream(ledgers).map_err(io::Error::other)?;
     while let Some(ledger) = stream.next_ledger().map_err(io::Error::other)? {
-        let length =
-            u32::try_from(ledger.bytes.len()).ok().filter(|length| length & framed::LAST_FRAGMENT == 0);
-        let length = length.ok_or_else(|| io::Error::other("a ledger of 2 GiB or more has no frame"))?;
-        out.write_all(&(framed::LAST_FRAGMENT | length).to_be_bytes())?;
+        out.write_all(&frame_head(ledger.bytes)?)?;
         out.write_all(ledger.bytes)?;
     }
     Ok(())
+}
+
+/// What stands before a ledger in its frame.
+pub(super) fn frame_head(ledger: &[u8]) -> io::Result<[u8; 4]> {
+    let length = u32::try_from(ledger.len()).ok().filter(|length| length & framed::LAST_FRAGMENT == 0);
+    let length = length.ok_or_else(|| io::Error::other("a ledger of 2 GiB or more has no frame"))?;
+    Ok((framed::LAST_FRAGMENT | length).to_be_bytes())
 }
 
 /// Writes ledgers of a source as a lake into an existing directory, with its configuration beside them. The range

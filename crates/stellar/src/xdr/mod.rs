@@ -38,3 +38,15 @@ pub fn peek_header(raw: &[u8]) -> Result<(LedgerSeq, i64)> {
 pub fn ledger_seq(raw: &[u8]) -> Result<LedgerSeq> {
     peek_header(raw).map(|(seq, _)| seq)
 }
+
+/// Gives a raw ledger another sequence in its header.
+///
+/// # Errors
+/// [`Error::Malformed`] when the bytes do not begin as a ledger.
+pub(crate) fn set_ledger_seq(raw: &mut [u8], seq: LedgerSeq) -> Result<()> {
+    let at = read("ledger", raw, walk::open_head)?.seq_at;
+    if let Some(field) = raw.get_mut(at..at + 4) {
+        field.copy_from_slice(&seq.0.to_be_bytes());
+    }
+    Ok(())
+}

@@ -7,7 +7,7 @@
 
 use std::{collections::BTreeSet, fmt, io, path::Path, sync::Arc, time::Duration};
 
-use icecore_ledger::{Error, GENESIS, LedgerRange, LedgerStream, Result, Source};
+use icecore_ledger::{Error, GENESIS, LedgerRange, LedgerSeq, LedgerStream, Result, Source};
 
 use super::io_error;
 
@@ -41,10 +41,16 @@ pub struct LakeOptions {
     pub attempts: u32,
     /// The wait after the first failure; it doubles from one to the next.
     pub first_delay: Duration,
+    /// How often a live stream asks for a batch that is not there yet.
+    pub ask_every: Duration,
+    /// How long a live stream waits for a batch that later ones have overtaken, or that is not whole, before that is an
+    /// error.
+    pub patience: Duration,
 }
 
 impl Default for LakeOptions {
-    /// 4 threads, 256 MiB ahead, batches of up to 1 GiB, 5 attempts, 200 milliseconds.
+    /// 4 threads, 256 MiB ahead, batches of up to 1 GiB, 5 attempts, 200 milliseconds; asks every 100 milliseconds, 10
+    /// seconds of patience.
     fn default() -> Self {
         LakeOptions {
             layout: None,
@@ -53,6 +59,8 @@ impl Default for LakeOptions {
             max_batch_bytes: 1 << 30,
             attempts: 5,
             first_delay: Duration::from_millis(200),
+            ask_every: Duration::from_millis(100),
+            patience: Duration::from_secs(10),
         }
     }
 }
@@ -132,7 +140,17 @@ impl Lake {
         format!("{}/{}", self.store.describe(), self.object(batch))
     }
 
-    fn fetch(&self, name: BatchName) -> Result<Batch> {
+    pub(super) fn options(&self) -> &LakeOptions {
+        &self.options
+    }
+
+    /// The last ledger of the newest batch.
+    pub(super) fn newest(&self) -> Result<LedgerSeq> {
+        let newest = self.folders()?.iter().rev().find_map(|folder| self.ends(folder).transpose());
+        Ok(newest.ok_or_else(|| Error::Empty { place: self.describe() })??.last)
+    }
+
+    pub(super) fn fetch(&self, name: BatchName) -> Result<Batch> {
         let place = self.place(name);
         let object = match self.store.get(&self.object(name), self.options.max_batch_bytes) {
             Ok(object) => object,
@@ -200,8 +218,7 @@ impl Source for Lake {
         let empty = || Error::Empty { place: self.describe() };
         let first_of = |folder: &String| self.ends(folder).transpose();
         let oldest = folders.iter().find_map(first_of).ok_or_else(empty)??;
-        let newest = folders.iter().rev().find_map(first_of).ok_or_else(empty)??;
-        Ok(LedgerRange { first: oldest.first, last: newest.last })
+        Ok(LedgerRange { first: oldest.first, last: self.newest()? })
     }
 
     fn stream(&self, ledgers: LedgerRange) -> Result<Box<dyn LedgerStream + '_>> {
