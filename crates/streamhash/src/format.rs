@@ -180,8 +180,7 @@ impl Header {
     /// Checks what the algorithm cannot do.
     pub(crate) fn check_algorithm(&self) -> Result<()> {
         match self.algorithm {
-            Algorithm::Bijection | Algorithm::PtrHash => Ok(()),
-            Algorithm::Fast => Err(Error::NoSuchAlgorithm { name: self.algorithm.name().to_owned() }),
+            Algorithm::Bijection | Algorithm::PtrHash | Algorithm::Fast => Ok(()),
             Algorithm::Compact => ribbon::check_header(self),
         }
     }

@@ -47,6 +47,7 @@ mod format;
 #[cfg(any(test, feature = "fuzz"))]
 pub mod fuzz;
 mod key;
+mod phast;
 mod prefetch;
 mod ptrhash;
 mod reader;

@@ -12,7 +12,7 @@ use crate::{
     algorithm::{Damage, Decoder},
     bijection,
     key::{Key, truncate},
-    ptrhash, ribbon,
+    phast, ptrhash, ribbon,
 };
 
 /// How to take an entry of the payload region apart.
@@ -175,7 +175,10 @@ impl<S: ReadAt> Index<S> {
                 key,
                 block.blob_at() + ptrhash::Decoder::pilot_at(key),
             ),
-            Decoder::Fast => Err(self.corrupt(block.blob_at(), "not there yet")),
+            Decoder::Fast(decoder) => {
+                let seed_at = decoder.seed_at(block.keys(), key);
+                self.fast_rank(decoder, memory, block, key, block.blob_at() + u64::from(seed_at))
+            }
             Decoder::Compact(_) => Err(self.no_ranks()),
         }
     }
@@ -196,6 +199,38 @@ impl<S: ReadAt> Index<S> {
         } else {
             self.remapped_rank(memory, block, slot)
         }
+    }
+
+    #[inline(always)]
+    pub(super) fn fast_rank(
+        &self,
+        decoder: &phast::Decoder,
+        memory: Option<&[u8]>,
+        block: Block,
+        key: Key,
+        seed_at: u64,
+    ) -> Result<Option<u64>> {
+        let [seed] = self.fetch(memory, seed_at)?;
+        match decoder.slot(seed, (seed_at - block.blob_at()) as u32, block.keys(), key) {
+            Some(slot) => Ok(Some(block.keys_before() + u64::from(slot))),
+            None => self.bumped_rank(decoder, memory, block, key),
+        }
+    }
+
+    /// The rank of a key that the first level of its block has no slot for.
+    #[cold]
+    #[inline(never)]
+    fn bumped_rank(
+        &self,
+        decoder: &phast::Decoder,
+        memory: Option<&[u8]>,
+        block: Block,
+        key: Key,
+    ) -> Result<Option<u64>> {
+        let tail = self.blob(memory, block.tail(phast::tail_at(block.keys())))?;
+        let slot = decoder.bumped_slot(&tail, block.keys(), key);
+        let slot = slot.map_err(|Damage(what)| self.corrupt(block.blob_at(), what))?;
+        Ok(slot.map(|slot| block.keys_before() + u64::from(slot)))
     }
 
     #[inline(never)]

@@ -91,6 +91,12 @@ impl Block {
     fn blob_bytes(self) -> usize {
         (self.blob >> BLOB_AT_BITS) as usize
     }
+
+    /// As if the blob began so many bytes later; opening found it to be longer.
+    fn tail(self, skip_bytes: usize) -> Block {
+        let len = self.blob_bytes().saturating_sub(skip_bytes) as u64;
+        Block { keys: self.keys, blob: (self.blob_at() + skip_bytes as u64) | len << BLOB_AT_BITS }
+    }
 }
 
 impl Index<FileReader> {

@@ -219,7 +219,14 @@ impl<'a, S: ReadAt, K: Iterator<Item: AsRef<[u8]>>> Lookups<'a, S, K> {
                         index.ptrhash_rank(decoder, Some(bytes), *block, *key, *place)
                     });
                 }
-                Decoder::Fast => {}
+                Decoder::Fast(decoder) => {
+                    index.take(bytes, &mut self.keys, &mut groups[newest], |block, key| {
+                        block.blob_at() + u64::from(decoder.seed_at(block.keys(), key))
+                    });
+                    index.rank_all(bytes, &mut groups[ranked], |Pending { key, block, place }| {
+                        index.fast_rank(decoder, Some(bytes), *block, *key, *place)
+                    });
+                }
                 Decoder::Compact(decoder) => {
                     index.take(bytes, &mut self.keys, &mut groups[newest], |block, key| {
                         let place = decoder.first(block.keys(), key);
