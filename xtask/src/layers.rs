@@ -66,6 +66,11 @@ const MAP: &[Row] = &[
         &["arc-swap", "jiff", "libc", "serde", "serde_json", "tempfile", "thiserror", "tracing"],
     ),
     row(
+        "engine",
+        &["diskio", "ledger", "events", "txindex", "rockstore", "hotchunk", "cold", "catalog", "registry"],
+        &["arc-swap", "metrics", "rustix", "serde", "thiserror", "tracing"],
+    ),
+    row(
         "cli",
         &[
             "diskio",
@@ -78,6 +83,9 @@ const MAP: &[Row] = &[
             "cold",
             "rockstore",
             "hotchunk",
+            "catalog",
+            "registry",
+            "engine",
             "batcher",
             "utxo",
         ],

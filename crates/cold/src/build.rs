@@ -152,7 +152,8 @@ impl Builder<'_> {
 
     fn build_group(&self, tasks: &[ChunkTask], threads: usize) -> Result<ChunkCounts> {
         let Builder { disk, layout, decoder, control, .. } = self;
-        let build = ChunkBuild { disk, layout, decoder: *decoder, control, threads };
+        let if_exists = IfExists::Fail;
+        let build = ChunkBuild { disk, layout, decoder: *decoder, control, threads, if_exists };
         let mut total = ChunkCounts::default();
         let mut open: Option<(ChunkId, Box<dyn LedgerStream + '_>)> = None;
         for (number, task) in tasks.iter().enumerate() {
@@ -184,8 +185,13 @@ impl Builder<'_> {
     }
 }
 
-/// Builds the index of a coverage from the hash runs of its chunks; gives the number of keys.
-pub(crate) fn build_index(
+/// Builds the index of a coverage from the hash runs of its chunks, and gives the number of keys. One that is there is
+/// replaced. When this returns without error, the file and its name are durable.
+///
+/// # Errors
+/// [`Error::TxIndex`] for a run that is missing or damaged and for two equal keys, [`Error::ChunkOutOfRange`],
+/// [`Error::Disk`], [`Error::Cancelled`].
+pub fn build_index(
     disk: &Arc<dyn Disk>,
     layout: &Layout,
     geometry: &Geometry,

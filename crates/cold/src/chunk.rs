@@ -10,14 +10,20 @@ use icecore_txindex::{Entry, write_run};
 
 use crate::{Control, Error, Kind, Layout, LedgerPackWriter, Result};
 
-/// What is written of a chunk, and from what.
-pub(crate) struct ChunkBuild<'a> {
-    pub(crate) disk: &'a Arc<dyn Disk>,
-    pub(crate) layout: &'a Layout,
-    pub(crate) decoder: &'a dyn Decoder,
-    pub(crate) control: &'a Control,
+/// What writes a chunk's files: the one way to them, so that they are the same bytes wherever the ledgers come from.
+pub struct ChunkBuild<'a> {
+    /// The disk that they are written to.
+    pub disk: &'a Arc<dyn Disk>,
+    /// Where they lie.
+    pub layout: &'a Layout,
+    /// What reads the ledgers.
+    pub decoder: &'a dyn Decoder,
+    /// Counters, and the flag that stops the build.
+    pub control: &'a Control,
     /// Threads that compress, beside the one that decodes.
-    pub(crate) threads: usize,
+    pub threads: usize,
+    /// What to do where there is a pack already. The other files, which follow from it, are always replaced.
+    pub if_exists: IfExists,
 }
 
 /// The counts of a chunk that was built.
@@ -43,7 +49,7 @@ impl ChunkCounts {
 }
 
 /// The three event files of a chunk.
-pub(crate) fn event_paths(layout: &Layout, chunk: ChunkId) -> EventPaths {
+pub fn event_paths(layout: &Layout, chunk: ChunkId) -> EventPaths {
     EventPaths {
         events: layout.file(Kind::Events, chunk),
         index_hash: layout.file(Kind::EventTerms, chunk),
@@ -52,8 +58,13 @@ pub(crate) fn event_paths(layout: &Layout, chunk: ChunkId) -> EventPaths {
 }
 
 impl ChunkBuild<'_> {
-    /// Writes the wanted kinds of files of `chunk` from the next ledgers of `stream`.
-    pub(crate) fn run(
+    /// Writes the wanted kinds of files of `chunk` from the next ledgers of `stream`. When this returns without error, they
+    /// are sealed: they and their names are durable.
+    ///
+    /// # Errors
+    /// [`Error::Truncated`], [`Error::Foreign`] and [`Error::Decode`] for ledgers that are missing, of another sequence, or
+    /// damaged; those of the stream, the formats and the disk; [`Error::Cancelled`].
+    pub fn run(
         &self,
         chunk: ChunkId,
         ledgers: LedgerRange,
@@ -111,7 +122,7 @@ impl<'a> Files<'a> {
         let pack = layout.file(Kind::Ledgers, chunk);
         let pack = kinds
             .contains(&Kind::Ledgers)
-            .then(|| LedgerPackWriter::create(disk, &pack, ledgers.first, *threads, IfExists::Fail));
+            .then(|| LedgerPackWriter::create(disk, &pack, ledgers.first, *threads, build.if_exists));
         // The three event files belong together: where one is missing, all are written again.
         let events =
             kinds.iter().any(|kind| matches!(kind, Kind::Events | Kind::EventBitmaps | Kind::EventTerms));

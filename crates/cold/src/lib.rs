@@ -57,8 +57,8 @@ mod recent;
 mod store;
 mod verify;
 
-pub use build::{BuildReport, Builder};
-pub use chunk::ChunkCounts;
+pub use build::{BuildReport, Builder, build_index};
+pub use chunk::{ChunkBuild, ChunkCounts, event_paths};
 pub use control::Control;
 pub use error::{Error, Result};
 pub use inventory::{ChunkFiles, Inventory};
@@ -67,5 +67,6 @@ pub use lock::StoreLock;
 pub use manifest::Manifest;
 pub use pack::{LedgerPack, LedgerPackWriter};
 pub use plan::{ChunkTask, Plan, plan};
-pub use store::{FoundTransaction, Store};
+pub use recent::Recent;
+pub use store::{FoundTransaction, OpenIndex, Store, open_index};
 pub use verify::Checked;

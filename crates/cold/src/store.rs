@@ -19,7 +19,7 @@ const HELD_OPEN: usize = 16;
 const HELD_INDEXES: usize = 1024;
 
 /// A window index on any disk.
-pub(crate) type OpenIndex = WindowIndex<Box<dyn ReadAt>>;
+pub type OpenIndex = WindowIndex<Box<dyn ReadAt>>;
 
 /// A store as it was when it was opened: chunks that are sealed later are not seen. Files are opened when they are first
 /// needed, so damage to one does not keep the others from answering.
@@ -182,18 +182,8 @@ impl Store {
         Ok(None)
     }
 
-    /// Opens an index, which must cover the ledgers that its name says.
     pub(crate) fn open_index(&self, coverage: &Coverage) -> Result<OpenIndex> {
-        let path = self.layout.index(coverage);
-        let index = OpenIndex::from_source(self.disk.open(&path)?)?;
-        let first = ledgers_of(self.geometry(), coverage.first)?.first;
-        let last = ledgers_of(self.geometry(), coverage.last)?.last;
-        let found = index.coverage();
-        if (found.first, found.last) != (first, last) {
-            let what = format!("it covers {}..={}, its name says {first}..={last}", found.first, found.last);
-            return Err(Error::Differs { path, what });
-        }
-        Ok(index)
+        open_index(&*self.disk, &self.layout, self.geometry(), coverage)
     }
 
     /// The events that a query finds, over all chunks that it touches, in its order.
@@ -219,4 +209,26 @@ impl Store {
         }
         Ok(found)
     }
+}
+
+/// Opens an index, which must cover the ledgers that its name says.
+///
+/// # Errors
+/// [`Error::Differs`] where it covers others, [`Error::TxIndex`], [`Error::Disk`], [`Error::ChunkOutOfRange`].
+pub fn open_index(
+    disk: &dyn Disk,
+    layout: &Layout,
+    geometry: &Geometry,
+    coverage: &Coverage,
+) -> Result<OpenIndex> {
+    let path = layout.index(coverage);
+    let index = OpenIndex::from_source(disk.open(&path)?)?;
+    let first = ledgers_of(geometry, coverage.first)?.first;
+    let last = ledgers_of(geometry, coverage.last)?.last;
+    let found = index.coverage();
+    if (found.first, found.last) != (first, last) {
+        let what = format!("it covers {}..={}, its name says {first}..={last}", found.first, found.last);
+        return Err(Error::Differs { path, what });
+    }
+    Ok(index)
 }

@@ -7,7 +7,7 @@
 
 use std::path::{Path, PathBuf};
 
-use icecore_diskio::first_difference;
+use icecore_diskio::{IfExists, first_difference};
 use icecore_ledger::{ChunkId, Decoder, Source, TxHash};
 use icecore_txindex::Run;
 
@@ -184,6 +184,7 @@ impl Deep<'_> {
             decoder: *decoder,
             control,
             threads: self.workers,
+            if_exists: IfExists::Fail,
         };
         build.run(chunk, ledgers, &DERIVED, &mut *pack.stream(ledgers)?)?;
         Ok(())

@@ -185,6 +185,28 @@ impl<R: ReadAt> Run<R> {
         Ok(self.source.read_exact_at(bytes, COUNT_BYTES + position * ENTRY_BYTES as u64)?)
     }
 
+    /// The ledger of a transaction, by halving: for chunks that no index covers yet. A candidate only, and believes that the
+    /// run is sorted.
+    ///
+    /// # Errors
+    /// [`Error::Disk`].
+    pub fn lookup(&self, hash: &TxHash) -> Result<Option<LedgerSeq>> {
+        let key = hash.key();
+        let (mut low, mut high) = (0, self.len);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let mut bytes = [0; ENTRY_BYTES];
+            self.read(&mut bytes, middle)?;
+            let entry = Entry::decode(&bytes);
+            match entry.key.cmp(&key) {
+                std::cmp::Ordering::Equal => return Ok(Some(entry.seq)),
+                std::cmp::Ordering::Less => low = middle + 1,
+                std::cmp::Ordering::Greater => high = middle,
+            }
+        }
+        Ok(None)
+    }
+
     /// The entries in order, each checked against the one before; ends after the first error.
     ///
     /// # Errors

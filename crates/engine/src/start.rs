@@ -1,0 +1,146 @@
+//! Beginning the work: what a process that ended left behind, how far the history is, and where it goes on; and the worker
+//! that does so again after each error.
+
+use std::sync::{Arc, Weak};
+
+use icecore_catalog::HotState;
+use icecore_ledger::LedgerSeq;
+use icecore_registry::{CancelToken, Registry, StartOutcome, WorkerConfig};
+
+use crate::{
+    Error, Result, Worker, ingest::Ingestion, lifecycle::Lifecycle, metrics, plan::Resume, shared::Shared,
+};
+
+impl Shared {
+    /// Takes up what is there: removes hot chunks that nobody needs, opens all others, and shows how far the history is.
+    /// Changes nothing that a second call would find otherwise. Ingestion and lifecycle must be at rest.
+    pub(crate) fn take_up(&self, stop: &CancelToken) -> Result<LedgerSeq> {
+        self.published.set_live(None);
+        let scope = self.scope();
+        let last = scope
+            .last_committed(&self.state(), |chunk| Ok::<_, Error>(self.ready_hot(chunk)?.max_committed()?))?;
+        let complete = scope.geometry.last_complete_chunk(last);
+        // One that cannot be removed now is tried again by the first run.
+        for (stage, error) in (Lifecycle { shared: self, stop }).discard_all(complete) {
+            self.journal.trouble(stage, &error);
+        }
+        for (&chunk, &hot) in &self.state().hot {
+            if hot == HotState::Ready {
+                self.ready_hot(chunk)?;
+            }
+        }
+        self.published.set_complete(complete);
+        if last >= scope.earliest {
+            self.published.show(last);
+        }
+        tracing::info!(last = last.0, complete = complete.map(|chunk| chunk.0), floor = %scope.floor(complete), "taken up");
+        Ok(last)
+    }
+
+    /// Decides where ingestion goes on: samples the source's tip, without which there is no start.
+    pub(crate) fn decide(&self, last: LedgerSeq) -> Result<Resume> {
+        let scope = self.scope();
+        let is_first = last < scope.earliest;
+        let place = || self.sources.bulk.describe();
+        let tip = match self.tip() {
+            Ok(tip) => tip,
+            Err(e) if is_first => return Err(Error::NoTip { place: place(), source: Box::new(e) }),
+            Err(e) => return Err(e.into()),
+        };
+        if is_first && u64::from(scope.earliest.0) > u64::from(tip.0) + 1 {
+            return Err(Error::FloorPastTip { earliest: scope.earliest, place: place(), tip });
+        }
+        let resume = scope.resume(last, tip).ok_or(Error::EndOfHistory { last })?;
+        tracing::info!(
+            last = last.0, tip = tip.0, chunk = %resume.chunk, next = resume.next.0,
+            complete = resume.complete.map(|chunk| chunk.0), "resuming"
+        );
+        Ok(resume)
+    }
+}
+
+/// The worker that ingests: begins all work, and does so again, after a pause, when it ended in an error.
+pub(crate) fn supervise(
+    shared: &Arc<Shared>,
+    registry: &Weak<Registry<Worker>>,
+    stop: &CancelToken,
+) -> Result<()> {
+    let mut failed = 0;
+    while !stop.is_cancelled() {
+        let before = shared.published.latest();
+        let ended = work(shared, registry, stop);
+        if stop.is_cancelled() {
+            // Whoever told this worker tells the others in their turn.
+            return Ok(());
+        }
+        if let Some(registry) = registry.upgrade() {
+            let status = registry.quiesce_blocking(Worker::Lifecycle);
+            tracing::debug!(%status, "the lifecycle is at rest");
+        }
+        match ended {
+            _ if shared.is_halted() => return Ok(()),
+            Err(error) if error.is_fatal() => {
+                shared.journal.trouble("ingestion", &error);
+                shared.halt(error);
+                return Ok(());
+            }
+            Ok(()) | Err(Error::Cancelled) => {}
+            Err(error) => {
+                metrics::failed("ingest", &error);
+                shared.journal.trouble("ingestion", &error);
+                tracing::error!(%error, "ingestion ended, it is begun anew");
+            }
+        }
+        failed = if shared.published.latest() > before { 1 } else { failed + 1 };
+        metrics::restarted();
+        shared.journal.pages().restarts += 1;
+        if shared.clock.pause(shared.config.pause(failed), stop) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// One life of the work: start-up, then ingestion beside the lifecycle.
+fn work(shared: &Arc<Shared>, registry: &Weak<Registry<Worker>>, stop: &CancelToken) -> Result<()> {
+    let last = shared.take_up(stop)?;
+    let resume = shared.decide(last)?;
+    shared.published.set_complete(resume.complete);
+    if !shared.config.allow_full_disk {
+        shared.estimate()?.require_room()?;
+    }
+    let mut ingestion = Ingestion::begin(shared, stop, &resume)?;
+    start_lifecycle(shared, registry)?;
+    ingestion.follow()
+}
+
+fn start_lifecycle(shared: &Arc<Shared>, registry: &Weak<Registry<Worker>>) -> Result<()> {
+    let Some(registry) = registry.upgrade() else { return Err(Error::Cancelled) };
+    shared.bell.ring();
+    let config = WorkerConfig {
+        weight: Worker::Lifecycle.weight(),
+        join_budget: shared.config.shutdown,
+        ..WorkerConfig::default()
+    };
+    let shared = Arc::clone(shared);
+    let outcome = registry.start_thread(Worker::Lifecycle, config, move |stop| {
+        let served = Lifecycle { shared: &shared, stop: &stop }.serve();
+        if let Err(error) = served {
+            let text = error.to_string();
+            shared.journal.trouble("the lifecycle", &error);
+            shared.halt(error);
+            return Err(text);
+        }
+        Ok(())
+    });
+    started("the lifecycle", outcome)
+}
+
+/// A start's outcome as a result.
+pub(crate) fn started(worker: &'static str, outcome: StartOutcome) -> Result<()> {
+    match outcome {
+        StartOutcome::Started(_) => Ok(()),
+        StartOutcome::Closing => Err(Error::Cancelled),
+        other => Err(Error::NotStarted { worker, why: format!("{other:?}") }),
+    }
+}

@@ -1,0 +1,108 @@
+use std::collections::BTreeMap;
+
+use icecore_registry::Registry;
+use serde::Serialize;
+
+use crate::{
+    Rates, Trouble, View, Worker,
+    metrics::{self, counts},
+    shared::Shared,
+};
+
+/// How a store and its workers are, at one moment.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Status {
+    /// The first ledger that is kept; `None` before the first one.
+    pub floor: Option<u32>,
+    /// The latest ledger.
+    pub latest: Option<u32>,
+    /// The ledgers that can be read, as ranges without a hole.
+    pub available: Vec<(u32, u32)>,
+    /// The last ledger that a source was seen to have.
+    pub tip: Option<u32>,
+    /// How far behind the tip the latest ledger is.
+    pub lag: u32,
+    /// The chunk that is ingested into.
+    pub live_chunk: Option<u32>,
+    /// The last complete chunk.
+    pub complete_chunk: Option<u32>,
+    /// How many complete chunks are kept; 0 is all.
+    pub retention_chunks: u32,
+    /// Chunks by the state of their ledgers, and hot chunks by theirs.
+    pub chunks: BTreeMap<&'static str, usize>,
+    /// Chunks that have something to be built, and indexes.
+    pub missing: (usize, usize),
+    /// Hot chunks that wait for their readers.
+    pub going: usize,
+    /// Age of the oldest view that is held, in seconds.
+    pub oldest_view_seconds: u64,
+    /// The workers and what they do.
+    pub workers: Vec<WorkerLine>,
+    /// Runs of the lifecycle.
+    pub runs: u64,
+    /// How often the work was begun anew after an error.
+    pub restarts: u64,
+    /// How quick building was.
+    pub rates: Rates,
+    /// What the engine stopped for.
+    pub fatal: Option<String>,
+    /// The last errors, the oldest first.
+    pub troubles: Vec<Trouble>,
+}
+
+/// One worker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct WorkerLine {
+    /// Its name.
+    pub name: String,
+    /// What it is doing.
+    pub state: String,
+    /// How long ago it was started, in seconds.
+    pub age_seconds: u64,
+}
+
+impl Status {
+    pub(crate) fn of(shared: &std::sync::Arc<Shared>, registry: &Registry<Worker>) -> Self {
+        let view = View::take(shared);
+        let (published, scope, now) = (&shared.published, shared.scope(), shared.clock.now());
+        let complete = published.complete();
+        let plan = scope.resolve(view.state(), complete);
+        let range = view.range().ok();
+        let latest = view.latest().map(|seq| seq.0);
+        let tip = Some(published.tip().0).filter(|tip| *tip > 0);
+        let oldest = shared.ages.oldest(now);
+        metrics::oldest_view(oldest);
+        let pages = shared.journal.pages();
+        Status {
+            floor: range.map(|range| range.first.0),
+            latest,
+            available: view.available().into_iter().map(|range| (range.first.0, range.last.0)).collect(),
+            tip,
+            lag: tip.unwrap_or(0).saturating_sub(latest.unwrap_or(0)),
+            live_chunk: published.live().map(|chunk| chunk.0),
+            complete_chunk: complete.map(|chunk| chunk.0),
+            retention_chunks: scope.retention_chunks,
+            chunks: counts(view.state()).into(),
+            missing: (plan.chunks.len(), plan.indexes.len()),
+            going: shared.sweep().going(),
+            oldest_view_seconds: oldest.as_secs(),
+            workers: registry.snapshot().into_iter().map(WorkerLine::of).collect(),
+            runs: pages.runs,
+            restarts: pages.restarts,
+            rates: pages.rates,
+            fatal: shared.fatal().map(|error| error.to_string()),
+            troubles: pages.troubles.iter().cloned().collect(),
+        }
+    }
+}
+
+impl WorkerLine {
+    fn of(info: icecore_registry::WorkerInfo<Worker>) -> Self {
+        WorkerLine {
+            name: format!("{:?}", info.key).to_lowercase(),
+            state: format!("{:?}", info.state).to_lowercase(),
+            age_seconds: info.age.as_secs(),
+        }
+    }
+}
