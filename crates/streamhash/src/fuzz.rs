@@ -7,6 +7,7 @@ use icecore_diskio::{Disk, FaultyDisk, ReadAt};
 
 use crate::{
     Algorithm, Error, Hit, Index, Options, Path, Result, SortedBuilder, UnsortedBuilder, format::max_payload,
+    key::Key, phast::trial,
 };
 
 /// Bytes to draw choices from; zeros follow their end.
@@ -244,6 +245,41 @@ pub fn mutate(data: &[u8]) {
     open_and_read(&file);
 }
 
+/// Solves a large block of the algorithm "fast" by all instructions there are, which must agree, finds its keys, then
+/// changes the blob where the bytes say, and asks it.
+pub fn fast_block(data: &[u8]) {
+    let mut input = Input(data);
+    let count = (u16::from_le_bytes([input.byte(), input.byte()]) % 12_000) as usize;
+    // Bits of the place among the buckets, and of what decides about the slot.
+    let (place_mask, slot_mask) = ((1u64 << (input.byte() % 64)) - 1, (1u64 << (input.byte() % 64)) - 1);
+    let (crowded, twins, seed) = (input.byte(), input.byte() == 7, input.word());
+    let mut words = Words(input.word());
+    let mut key = |i: usize| {
+        let (k0, k1) = (words.next() >> 1, words.next());
+        let in_crowd = i % 8 < usize::from(crowded % 9);
+        match in_crowd && crowded > 100 {
+            true => Key { k0: (k0 & place_mask).swap_bytes(), k1: k1 & slot_mask },
+            false => Key { k0: k0.swap_bytes(), k1 },
+        }
+    };
+    let mut keys: Vec<Key> = (0..count).map(&mut key).collect();
+    if twins && count > 1 {
+        keys[count - 1] = keys[0];
+    }
+    if input.byte().is_multiple_of(2) {
+        keys.sort_unstable_by_key(|key| key.k0.swap_bytes());
+    }
+    let Ok((mut blob, _)) = trial::round_trip(&keys, seed) else { return };
+    for _ in 0..1 + input.byte() % 4 {
+        let from_end =
+            input.word() % (blob.len() as u64).min([16, 2000, 1 << 20][usize::from(input.byte() % 3)]);
+        let at = blob.len() - 1 - from_end as usize;
+        blob[at] ^= input.byte();
+    }
+    let asked: Vec<Key> = keys.iter().copied().step_by(7).chain((0..40).map(key)).collect();
+    trial::ask(&blob, count as u32, &asked, seed);
+}
+
 /// Puts other bytes into a block's blob: at its beginning, at its end, or anywhere.
 fn overwrite_blob(file: &mut [u8], input: &mut Input<'_>) {
     let Ok(index) = Index::from_source(&*file) else { return };
@@ -279,6 +315,12 @@ mod tests {
     fn round_trips() {
         seeded(round_trip, 150, 40);
         round_trip(&[]);
+    }
+
+    #[test]
+    fn fast_blocks() {
+        seeded(fast_block, 60, 60);
+        fast_block(&[]);
     }
 
     #[test]

@@ -36,6 +36,8 @@ mod decode;
 mod holes;
 mod solve;
 mod sweep;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod trial;
 
 pub(crate) use decode::{Decoder, check, check_len, tail_at};
 pub(crate) use solve::Solver;
