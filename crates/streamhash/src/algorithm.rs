@@ -2,7 +2,7 @@ use std::{fmt, str::FromStr};
 
 use crate::{
     Error, Result, bijection,
-    format::{Header, MAX_PAYLOAD_BYTES},
+    format::Header,
     key::{Entry, Key, truncate},
     phast, ptrhash, ribbon,
     simd::Path,
@@ -69,7 +69,7 @@ impl Algorithm {
     pub(crate) fn config_bytes(self) -> u32 {
         match self {
             Algorithm::Bijection | Algorithm::PtrHash | Algorithm::Fast => 0,
-            Algorithm::Compact => MAX_PAYLOAD_BYTES.into(),
+            Algorithm::Compact => 16,
         }
     }
 }

@@ -5,7 +5,8 @@
 //!          0 magic u32 · 4 version u16 · 6 keys u64 · 14 blocks u32 · 18 payload_bytes u32 · 22 fingerprint_bytes u8
 //!          23 global_seed u64 · 31 algorithm u16 · 33 zeros
 //! 64       user metadata  u32 length, bytes
-//!          config         u32 length, bytes: with compact, greatest payload u64; none with the others
+//!          config         u32 length, bytes: none, but with compact
+//!          0 greatest payload u64 · 8 hash of header, user metadata and greatest payload u64
 //!          table          (blocks + 1) × (u40 keys before, u40 blob offset); the last one is (keys, all blobs' length)
 //!          payload        keys × (fingerprint, payload), in the order of ranks; nothing where there are no ranks
 //!          metadata       one blob per block
@@ -17,6 +18,8 @@
 //! ```
 //!
 //! Everything but the length of the metadata region is known from the header and the user metadata's length.
+
+use xxhash_rust::xxh64::Xxh64;
 
 use crate::{Algorithm, Error, Result, algorithm::Damage, ribbon};
 
@@ -186,21 +189,30 @@ impl Header {
     }
 
     /// What the file keeps for the algorithm.
-    pub(crate) fn encode_config(&self) -> Vec<u8> {
+    pub(crate) fn encode_config(&self, user_metadata: &[u8]) -> Vec<u8> {
         match self.algorithm {
             Algorithm::Bijection | Algorithm::PtrHash | Algorithm::Fast => Vec::new(),
-            Algorithm::Compact => self.max_payload.to_le_bytes().to_vec(),
+            Algorithm::Compact => {
+                let mut hash = Xxh64::new(0);
+                hash.update(&self.encode());
+                hash.update(user_metadata);
+                hash.update(&self.max_payload.to_le_bytes());
+                [self.max_payload, hash.digest()].map(u64::to_le_bytes).concat()
+            }
         }
     }
 
-    /// Takes over what [`encode_config`](Header::encode_config) wrote; has the length that the algorithm says.
-    pub(crate) fn decode_config(&mut self, config: &[u8]) -> Result<(), Damage> {
+    /// Takes over what [`encode_config`](Header::encode_config) wrote.
+    pub(crate) fn decode_config(&mut self, config: &[u8], user_metadata: &[u8]) -> Result<(), Damage> {
         if let (Algorithm::Compact, Some(word)) = (self.algorithm, config.first_chunk()) {
             let max_payload = u64::from_le_bytes(*word);
             if max_payload > self.max_payload {
                 return Err(Damage("the greatest payload has more bytes than a payload"));
             }
             self.max_payload = max_payload;
+        }
+        if config != self.encode_config(user_metadata) {
+            return Err(Damage("the hash over header, user metadata and greatest payload is another"));
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ mod common;
 
 use common::{Entries, Way, build_on, contents, entries};
 use icecore_diskio::{Fault, FaultyDisk};
-use icecore_streamhash::{Error, Options};
+use icecore_streamhash::{Algorithm, Error, Options};
 
 /// Enough for the unsorted build to use its file.
 const KEYS: usize = 4000;
@@ -18,24 +18,26 @@ fn prepared(way: Way) -> Entries {
     entries
 }
 
-fn options() -> Options {
-    Options::new().payload_bytes(3).fingerprint_bytes(1)
+fn options(algorithm: Algorithm) -> Options {
+    Options::new().algorithm(algorithm).payload_bytes(3).fingerprint_bytes(1)
 }
 
 #[test]
 fn every_operation_may_fail() {
-    for way in Way::ALL {
+    let algorithms = [Algorithm::Bijection, Algorithm::Compact];
+    for (way, algorithm) in Way::ALL.into_iter().flat_map(|way| algorithms.map(|algorithm| (way, algorithm)))
+    {
         let entries = prepared(way);
         let clean = FaultyDisk::new();
-        build_on(&clean, &entries, options(), way).unwrap();
+        build_on(&clean, &entries, options(algorithm), way).unwrap();
         let whole = contents(&clean).unwrap();
         assert!(way.sorted || clean.operations() > 20, "the unsorted build did not use its file");
         for operation in 0..clean.operations() {
             for fault in [Fault::Io, Fault::DiskFull, Fault::ShortWrite, Fault::PowerCut] {
                 let disk = FaultyDisk::new();
                 disk.fail_at(operation, fault);
-                let label = format!("{way:?}, {fault:?} at {operation}");
-                let error = build_on(&disk, &entries, options(), way).unwrap_err();
+                let label = format!("{algorithm}, {way:?}, {fault:?} at {operation}");
+                let error = build_on(&disk, &entries, options(algorithm), way).unwrap_err();
                 assert!(matches!(error, Error::Disk(_)), "{label}: {error}");
                 assert!(fault == Fault::PowerCut || disk.paths().is_empty(), "{label}: left behind");
                 let after = contents(&disk.after_crash());
@@ -52,13 +54,13 @@ fn what_cannot_be_read_back_ends_the_build() {
     for way in Way::ALL.into_iter().filter(|way| !way.sorted) {
         let entries = prepared(way);
         let clean = FaultyDisk::new();
-        build_on(&clean, &entries, options(), way).unwrap();
+        build_on(&clean, &entries, options(Algorithm::Bijection), way).unwrap();
         assert!(clean.reads() > 10, "the unsorted build did not use its file");
         for read in 0..clean.reads() {
             for fault in [Fault::Io, Fault::PowerCut] {
                 let disk = FaultyDisk::new();
                 disk.fail_read_at(read, fault);
-                let error = build_on(&disk, &entries, options(), way).unwrap_err();
+                let error = build_on(&disk, &entries, options(Algorithm::Bijection), way).unwrap_err();
                 assert!(matches!(error, Error::Disk(_)), "{way:?}, {fault:?} at {read}: {error}");
                 assert!(contents(&disk.after_crash()).is_none());
                 assert!(

@@ -113,9 +113,10 @@ impl Sink {
         self.table.extend_from_slice(&last.encode());
         let mut head = self.header.encode().to_vec();
         head.extend_from_slice(&(self.user_metadata.len() as u32).to_le_bytes());
+        let mut config = self.header.encode_config(&self.user_metadata);
         head.append(&mut self.user_metadata);
-        head.extend_from_slice(&self.header.algorithm.config_bytes().to_le_bytes());
-        head.append(&mut self.header.encode_config());
+        head.extend_from_slice(&(config.len() as u32).to_le_bytes());
+        head.append(&mut config);
         head.append(&mut self.table);
         debug_assert_eq!(head.len() as u64, self.layout.payload_at);
         let footer =

@@ -137,7 +137,7 @@ impl<S: ReadAt> Index<S> {
             ));
         }
         let config = read_vec(&source, config_at, config_bytes.into())?;
-        header.decode_config(&config).map_err(|Damage(what)| corrupt(config_at, what))?;
+        header.decode_config(&config, &user_metadata).map_err(|Damage(what)| corrupt(config_at, what))?;
         let table = read_vec(&source, layout.table_at, layout.payload_at - layout.table_at)?;
         let mut index = Index {
             decoder: Decoder::new(&header),
@@ -202,6 +202,13 @@ impl<S: ReadAt> Index<S> {
     #[cfg(any(test, feature = "fuzz"))]
     pub(crate) fn into_portable(self) -> Self {
         Index { decoder: self.decoder.into_portable(), ..self }
+    }
+
+    /// Where the blob of some block is, and how long it is.
+    #[cfg(any(test, feature = "fuzz"))]
+    pub(crate) fn blob_range(&self, number: usize) -> (usize, usize) {
+        let block = self.blocks[number % self.blocks.len()];
+        (block.blob_at() as usize, block.blob_bytes())
     }
 
     /// Makes lookups in a Bijection index about twice as quick, for 128 bytes of memory per block of about three

@@ -10,8 +10,8 @@ const CHUNK_BYTES: usize = 1 << 20;
 impl<S: ReadAt> Index<S> {
     /// Reads the whole file: both hashes of the footer must be right, and every block must decode to the end.
     ///
-    /// The format has no hash over header, user metadata and table; those are checked against one another when the
-    /// file is opened.
+    /// The format has no hash over the table nor, but for [`Compact`](crate::Algorithm::Compact), over header and user
+    /// metadata; those are checked against one another when the file is opened.
     ///
     /// # Errors
     /// [`Error::Corrupt`](crate::Error::Corrupt) with the place of the first damage found, and those of the disk.

@@ -38,8 +38,8 @@ use crate::{
     key::{Key, fast_range},
 };
 
-/// Keys to a block: the last layer's slack is shared by many, and the solver's equations stay near the core.
-pub(crate) const KEYS_PER_BLOCK: usize = 1 << 14;
+/// Keys to a block: what the last layer has to spare is shared by many, and the solver's memory stays near the core.
+pub(crate) const KEYS_PER_BLOCK: usize = 1 << 16;
 
 /// Rows that a key chooses among.
 const WIDTH: u32 = 64;
@@ -54,9 +54,8 @@ const MAX_STEPS: u32 = 4096;
 /// Rows have at most so many bytes.
 const MAX_ROW_BYTES: usize = 8;
 
-/// No block that is not overfull has more keys: an average of 2^14, and seven times its root.
-const MAX_KEYS: u64 = (KEYS_PER_BLOCK + 7 * 128) as u64;
-const _: () = assert!(128 * 128 == KEYS_PER_BLOCK && MAX_KEYS <= u16::MAX as u64);
+/// No block that is not overfull has more keys: seven times its root above the average.
+const MAX_KEYS: u64 = (KEYS_PER_BLOCK + 7 * (KEYS_PER_BLOCK.isqrt() + 1)) as u64;
 const _: () = assert!(max_blob_bytes(MAX_KEYS, MAX_ROW_BYTES) <= MAX_BLOB_BYTES);
 
 /// The parts of a layer, whose lengths follow from the number of its keys.
