@@ -55,8 +55,9 @@ enum Task {
     Loom,
     /// Fuzz the harnesses under AddressSanitizer (needs a nightly toolchain)
     Fuzz(fuzz::Args),
-    /// Measure, and print a table. `bench hot`, `bench batcher` and `bench utxo` run the tool of that part; anything else
-    /// goes to the benchmarks of the `icecore-benches` package
+    /// Measure, and print a table. `bench hot`, `bench batcher` and `bench utxo` run the tool of that part, `bench index`
+    /// puts the index beside its peers, which it compiles first (RocksDB among them); anything else goes to the
+    /// benchmarks of the `icecore-benches` package
     Bench {
         /// A part and arguments for its tool (--help lists them), or arguments for the benchmarks, such as a part of a name
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -120,14 +121,21 @@ const BENCH_TOOLS: &[(&str, &[&str])] = &[
     ("hot", &["--package", "icecore-hotchunk", "--example", "commit_chunk", "--"]),
     ("batcher", &["--package", "icecore-batcher", "--example", "throughput", "--"]),
     ("utxo", &["--package", "icecore-cli", "--bin", "icecore", "--", "utxo", "bench"]),
+    (PEERS, &["--manifest-path", "benches/peers/Cargo.toml", "--"]),
 ];
+/// The tool with programs of others in it, some of which choose their instructions when they are compiled.
+const PEERS: &str = "index";
 
 fn bench(args: &[String]) -> Result {
     tools::require(tools::BUILD)?;
     if let Some((part, args)) = args.split_first()
         && let Some((_, tool)) = BENCH_TOOLS.iter().find(|(name, _)| name == part)
     {
-        return run(cargo().args(["run", "--release"]).args(*tool).args(args));
+        let mut command = cargo();
+        if part == PEERS && std::env::var_os("RUSTFLAGS").is_none() {
+            command.env("RUSTFLAGS", "-C target-cpu=native");
+        }
+        return run(command.args(["run", "--release"]).args(*tool).args(args));
     }
     // The table shows this run's figures only, wherever the programs themselves are built; saved baselines stay.
     let home = shell::root().join("target/criterion");
