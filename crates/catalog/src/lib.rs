@@ -47,6 +47,8 @@
 //! # }
 //! ```
 
+#[cfg(test)]
+mod acceptance;
 mod backup;
 mod catalog;
 mod claim;
