@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use icecore_catalog::{FileState, Key, State};
+use icecore_catalog::{Artifact, FileState, Key, State};
 use icecore_hotchunk::HotChunk;
 use icecore_ledger::ChunkId;
 use icecore_registry::CancelToken;
@@ -131,6 +131,7 @@ impl Lifecycle<'_> {
         let begun = Instant::now();
         let mut report = RunReport::default();
         self.build(&mut report);
+        self.show();
         self.discard(&mut report);
         self.demote(&mut report);
         self.destroy(&mut report);
@@ -169,6 +170,17 @@ impl Lifecycle<'_> {
                 tracing::error!(%task, %error, "a task was given up");
                 report.fail(task, error);
             }
+        }
+    }
+
+    /// Shows the last complete chunk where ingestion went on after it before it was there.
+    fn show(&self) {
+        let (state, published) = (self.shared.state(), &self.shared.published);
+        let complete = published.complete();
+        let whole = complete
+            .filter(|chunk| state.has(*chunk, Artifact::Ledgers) && state.has(*chunk, Artifact::Events));
+        if let Some(ledgers) = whole.and_then(|chunk| self.shared.ledgers_of(chunk).ok()) {
+            published.show(ledgers.last);
         }
     }
 

@@ -35,6 +35,8 @@ pub struct Status {
     pub missing: (usize, usize),
     /// Hot chunks that wait for their readers.
     pub going: usize,
+    /// Whether the lifecycle has nothing to do.
+    pub is_settled: bool,
     /// Age of the oldest view that is held, in seconds.
     pub oldest_view_seconds: u64,
     /// The workers and what they do.
@@ -86,6 +88,7 @@ impl Status {
             chunks: counts(view.state()).into(),
             missing: (plan.chunks.len(), plan.indexes.len()),
             going: shared.sweep().going(),
+            is_settled: scope.is_settled(view.state(), complete, published.live()),
             oldest_view_seconds: oldest.as_secs(),
             workers: registry.snapshot().into_iter().map(WorkerLine::of).collect(),
             runs: pages.runs,
