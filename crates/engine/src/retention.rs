@@ -53,7 +53,8 @@ pub struct RetentionChange {
 }
 
 impl RetentionChange {
-    pub(crate) fn of(scope: &Scope, state: &State, complete: Option<ChunkId>, chunks: u32) -> Self {
+    /// What keeping `chunks` would do to a store in this state.
+    pub fn of(scope: &Scope, state: &State, complete: Option<ChunkId>, chunks: u32) -> Self {
         let other = Scope { retention_chunks: chunks, ..*scope };
         let anyway: Vec<Key> = scope.prunes(state, complete);
         let pruned = other.prunes(state, complete).into_iter().filter(|key| !anyway.contains(key));
