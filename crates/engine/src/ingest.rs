@@ -107,7 +107,7 @@ impl<'a> Ingestion<'a> {
     }
 
     /// Commits ledgers of the bulk source, up to and with `last`.
-    fn copy_through(&mut self, last: LedgerSeq) -> Result<()> {
+    pub(crate) fn copy_through(&mut self, last: LedgerSeq) -> Result<()> {
         let bulk = &self.shared.sources.bulk;
         if self.next > last {
             return Ok(());

@@ -48,11 +48,20 @@
 //! # }
 //! ```
 
+// The helpers of the tests name this crate as its users do.
+#[cfg(test)]
+extern crate self as icecore_engine;
+
 mod act;
 mod adopt;
 mod ages;
 mod clock;
+#[cfg(test)]
+#[path = "../tests/common/mod.rs"]
+mod common;
 mod config;
+#[cfg(test)]
+mod crash_matrix;
 mod engine;
 mod error;
 mod estimate;

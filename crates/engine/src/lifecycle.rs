@@ -185,7 +185,7 @@ impl Lifecycle<'_> {
     }
 
     /// Hides what is discarded, and removes it once no reader has it.
-    fn discard(&self, report: &mut RunReport) {
+    pub(crate) fn discard(&self, report: &mut RunReport) {
         let shared = self.shared;
         let complete = shared.published.complete();
         for chunk in shared.scope().discards(&shared.state(), complete, self.live()) {
@@ -241,7 +241,7 @@ impl Lifecycle<'_> {
         Ok(true)
     }
 
-    fn demote(&self, report: &mut RunReport) {
+    pub(crate) fn demote(&self, report: &mut RunReport) {
         let shared = self.shared;
         let (scope, state) = (shared.scope(), shared.state());
         let complete = shared.published.complete();
@@ -259,7 +259,7 @@ impl Lifecycle<'_> {
     }
 
     /// Destroys what was demoted long enough ago.
-    fn destroy(&self, report: &mut RunReport) {
+    pub(crate) fn destroy(&self, report: &mut RunReport) {
         let shared = self.shared;
         let now = shared.clock.now();
         let keys = pruning(&shared.state());
