@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::{
     Any,
     contender::{Contender, Kind, Order},
+    rebuild::{self, Rebuilds},
     report::{Progress, REPEATS},
     run::Runner,
     tables::{Table, digits},
@@ -19,8 +20,9 @@ const FIRST_KEYS: usize = 1_000_000;
 /// Lines of M keys/s over numbers of keys.
 #[derive(Serialize)]
 pub(crate) struct Curve {
-    sizes: Vec<usize>,
     pub(crate) lines: Vec<Line>,
+    /// Of our default algorithm.
+    pub(crate) rebuilds: Option<Rebuilds>,
 }
 
 #[derive(Serialize)]
@@ -64,7 +66,18 @@ pub(crate) fn measure(runner: &mut Runner, chosen: &[&'static Contender], most: 
             }
         }
     }
-    Ok(Curve { sizes, lines })
+    let rebuilds = match rebuild::measure(runner, &sizes) {
+        Ok(rebuilds) => rebuilds,
+        Err(e) => {
+            // All else is measured: it is not thrown away.
+            progress.failed(runner, "rebuild from runs", e)?;
+            None
+        }
+    };
+    if let Some(rebuilds) = &rebuilds {
+        lines.push(Line { name: "rebuild from runs".into(), points: rebuilds.points() });
+    }
+    Ok(Curve { lines, rebuilds })
 }
 
 impl fmt::Display for Curve {
@@ -81,6 +94,14 @@ impl fmt::Display for Curve {
             let cells = sizes.iter().map(|keys| rate(keys).map_or_else(|| "–".into(), digits));
             table.row(std::iter::once(line.name.clone()).chain(cells).collect());
         }
-        write!(f, "{table}")
+        write!(f, "{table}")?;
+        match &self.rebuilds {
+            None => Ok(()),
+            Some(rebuilds) => write!(
+                f,
+                "\nRebuild of the index from sorted runs in files, page cache warm, all cores; its parts are reading the \n\
+                 runs, and building the same index of keys that need not be read.\n\n{rebuilds}"
+            ),
+        }
     }
 }

@@ -41,15 +41,23 @@ impl Floor {
         ((u128::from(key.words().1) * self.seeds.len() as u128) >> 64) as usize
     }
 
+    #[inline(always)]
+    fn contents(&self, places: &[usize]) -> u64 {
+        places.iter().map(|&place| u64::from(self.content[place])).sum()
+    }
+
     pub(crate) fn one_loop(&self, keys: &[Key]) -> u64 {
         keys.iter().map(|key| self.one(key)).sum()
     }
 
     pub(crate) fn one_batch(&self, keys: &[Key]) -> u64 {
-        let mut sum = 0;
+        let (mut sum, mut places) = (0, [0; GROUP]);
         for keys in keys.chunks(GROUP) {
-            keys.iter().for_each(|key| prefetch(&self.content, key.place(self.content.len())));
-            sum += keys.iter().map(|key| self.one(key)).sum::<u64>();
+            for (key, place) in keys.iter().zip(&mut places) {
+                *place = key.place(self.content.len());
+                prefetch(&self.content, *place);
+            }
+            sum += self.contents(&places[..keys.len()]);
         }
         sum
     }
@@ -73,7 +81,7 @@ impl Floor {
                 *place = key.place(self.content.len()) + usize::from(seed);
                 prefetch(&self.content, *place);
             }
-            sum += places.iter().take(keys.len()).map(|&place| u64::from(self.content[place])).sum::<u64>();
+            sum += self.contents(&places[..keys.len()]);
         }
         sum
     }

@@ -18,7 +18,8 @@ pub(crate) const PAYLOAD_BYTES: u8 = 3;
 pub(crate) const FINGERPRINT_BYTES: u8 = 1;
 pub(crate) const CONTENT_BITS: f64 = 32.0;
 
-/// A uniform key. Peers that hash keys get the cheapest sound hash of one: its first word, or one multiplication.
+/// A uniform key. Peers that hash keys get the cheapest sound hash of one: its first word, or one multiplication, where
+/// that is enough.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Key(pub(crate) [u8; 16]);
 
@@ -86,11 +87,11 @@ impl ToSig<[u64; 1]> for Key {
     }
 }
 
+/// What the peer itself does with a number of 16 bytes: its hypergraphs ask for more than a multiplication gives.
 impl ToSig<[u64; 2]> for Key {
     #[inline(always)]
     fn to_sig(key: impl Borrow<Self>, seed: u64) -> [u64; 2] {
-        let key = key.borrow();
-        [key.hash_with(seed), key.hash_with(!seed)]
+        u128::to_sig(u128::from_ne_bytes(key.borrow().0), seed)
     }
 }
 

@@ -16,6 +16,7 @@ mod ours;
 mod peers;
 mod plots;
 mod prefetch;
+mod rebuild;
 mod report;
 mod run;
 mod stores;
@@ -39,7 +40,7 @@ pub(crate) struct Args {
     /// How many keys; 100000 for a quick look
     #[arg(default_value = "10_000_000", value_parser = count)]
     keys: usize,
-    /// Also measure builds of 1 million keys and more, up to so many, and the rebuild of our index from runs
+    /// Also measure builds of 1 million keys and more, up to so many, and the rebuild of our index from sorted runs
     #[arg(long, value_name = "KEYS", num_args = 0..=1, default_missing_value = "100_000_000", value_parser = count)]
     curve: Option<usize>,
     /// Only what has one of these names or begins with one

@@ -24,7 +24,7 @@ const ROUNDS: usize = QUERIES / ROUND_QUERIES;
 /// How many rounds of every mode there are, and how long they may take once there are enough.
 const MAX_PASSES: usize = 3 * ROUNDS;
 const MIN_PASSES: usize = 12;
-const BUDGET: Duration = Duration::from_secs(8);
+const BUDGET: Duration = Duration::from_secs(6);
 const SMALL_BUDGET: Duration = Duration::from_millis(800);
 const SMALL_KEYS: usize = 500_000;
 

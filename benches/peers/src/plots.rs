@@ -7,7 +7,7 @@ use crate::{
     machine::Machine,
     measure::Mode,
     report::Report,
-    svg::{Axis, COLOURS, Plot},
+    svg::{Axis, COLOURS, Dot, Line, Plot},
 };
 
 /// Nothing is shown as smaller than this many bits beyond its content.
@@ -32,12 +32,13 @@ pub(crate) fn size_query(report: &Report) -> String {
         let (Some(bits), Some(time)) = (row.bits_per_key(), row.time(Mode::Loop)) else { continue };
         if row.contender.kind != Kind::Mapped {
             let (_, colour) = kind_of(row.contender.kind);
-            dots.push(((bits - CONTENT_BITS).max(LEAST_BITS), time.best, row.name, colour));
+            let x = (bits - CONTENT_BITS).max(LEAST_BITS);
+            dots.push(Dot { x, y: time.best, label: row.name, colour });
         }
     }
     let floor = report.floor([Mode::OneLoop, Mode::TwoLoop, Mode::OneLoop])[0].map(|time| time.best);
-    let x = Axis::log("bits a key beyond the 32 of payload and fingerprint", dots.iter().map(|dot| dot.0));
-    let y = Axis::log("query in a loop, ns", dots.iter().map(|dot| dot.1).chain(floor));
+    let x = Axis::log("bits a key beyond the 32 of payload and fingerprint", dots.iter().map(|dot| dot.x));
+    let y = Axis::log("query in a loop, ns", dots.iter().map(|dot| dot.y).chain(floor));
     let title = format!("Size and query time, {} keys", report.keys);
     let mut plot = Plot::new(&title, &report.machine.line(), x, y, 30.0);
     if let Some(floor) = floor {
@@ -54,9 +55,9 @@ pub(crate) fn build(curve: &Curve, machine: &Machine) -> String {
     let x = Axis::log("keys", points().map(|point| point.0));
     let y = Axis::linear("M keys/s, all cores", points().map(|point| point.1));
     let mut plot = Plot::new("Build rate", &machine.line(), x, y, 190.0);
-    let lines = curve.lines.iter().enumerate();
-    let lines: Vec<(&str, &str, &[(f64, f64)])> =
-        lines.map(|(i, line)| (line.name.as_str(), COLOURS[i % COLOURS.len()], &line.points[..])).collect();
+    let lines = curve.lines.iter().zip(COLOURS.iter().cycle());
+    let lines: Vec<Line<'_>> =
+        lines.map(|(line, colour)| Line { label: &line.name, colour, points: &line.points }).collect();
     plot.lines(&lines);
     plot.finish()
 }

@@ -269,7 +269,7 @@ impl Report {
             writeln!(text, "* **Warning**: {warning}")?;
         }
         for (row, failure) in self.failures() {
-            writeln!(text, "* **Failed**: {}, {failure}", row.name)?;
+            writeln!(text, "* **Failed**: {failure} ({})", row.id)?;
         }
         writeln!(text, "\n## Size and build\n")?;
         writeln!(

@@ -2,7 +2,7 @@
 
 use std::{
     io::Read,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -123,6 +123,11 @@ impl Runner {
         save(&path, &sorted)?;
         self.sorted = Some((keys, path.clone()));
         Ok(path)
+    }
+
+    /// A folder for what is to go away at the end.
+    pub(crate) fn home(&self) -> &Path {
+        self.home.path()
     }
 
     /// Someone asked to stop.

@@ -93,6 +93,21 @@ impl Taken {
     }
 }
 
+/// A dot with a label.
+pub(crate) struct Dot<'a> {
+    pub(crate) x: f64,
+    pub(crate) y: f64,
+    pub(crate) label: &'a str,
+    pub(crate) colour: &'a str,
+}
+
+/// A line with a label.
+pub(crate) struct Line<'a> {
+    pub(crate) label: &'a str,
+    pub(crate) colour: &'a str,
+    pub(crate) points: &'a [(f64, f64)],
+}
+
 pub(crate) struct Plot {
     body: String,
     x: Axis,
@@ -177,32 +192,33 @@ impl Plot {
     }
 
     /// Dots with labels, each where it covers no other if there is such a place.
-    pub(crate) fn dots(&mut self, dots: &[(f64, f64, &str, &str)]) {
-        for &(x, y, _, colour) in dots {
+    pub(crate) fn dots(&mut self, dots: &[Dot<'_>]) {
+        for &Dot { x, y, colour, .. } in dots {
             let (x, y) = (self.across(x), self.up(y));
             self.taken.push(Taken { x: x - 6.0, y: y - 6.0, width: 12.0, height: 12.0 });
             self.push(format!("<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"5\" fill=\"{colour}\"/>"));
         }
-        for &(x, y, label, _) in dots {
+        for &Dot { x, y, label, .. } in dots {
             let (x, y) = (self.across(x), self.up(y));
             let width = CHARACTER * label.chars().count() as f64;
             let places = [0.0, -11.0, 11.0, -22.0, 22.0, -33.0, 33.0].map(|down| y + down - LINE / 2.0);
-            let places = places
-                .into_iter()
-                .flat_map(|y| [x + 8.0, x - 8.0 - width].map(|x| Taken { x, y, width, height: LINE }));
+            let places = places.into_iter().flat_map(|y| {
+                let left = Taken { x: x - 8.0 - width, y, width, height: LINE };
+                [(Taken { x: x + 8.0, ..left }, x + 8.0, "start"), (left, x - 8.0, "end")]
+            });
             let inside = |place: &Taken| place.x > LEFT && place.x + place.width < WIDTH - 4.0;
             let free = |place: &Taken| inside(place) && !self.taken.iter().any(|taken| taken.meets(place));
-            let first = Taken { x: x + 8.0, y: y - LINE / 2.0, width, height: LINE };
-            let place = places.into_iter().find(free).unwrap_or(first);
+            let beside = (Taken { x: x + 8.0, y: y - LINE / 2.0, width, height: LINE }, x + 8.0, "start");
+            let (place, x, anchor) = places.into_iter().find(|(place, ..)| free(place)).unwrap_or(beside);
             self.taken.push(place);
-            self.text(place.x, place.y + 11.5, "ink", "start", label);
+            self.text(x, place.y + 11.5, "ink", anchor, label);
         }
     }
 
     /// Lines through dots, labelled at the right in the order of their ends.
-    pub(crate) fn lines(&mut self, lines: &[(&str, &str, &[(f64, f64)])]) {
+    pub(crate) fn lines(&mut self, lines: &[Line<'_>]) {
         let mut ends = Vec::new();
-        for &(label, colour, points) in lines {
+        for &Line { label, colour, points } in lines {
             let places: Vec<(f64, f64)> = points.iter().map(|&(x, y)| (self.across(x), self.up(y))).collect();
             let mut path = String::new();
             for (x, y) in &places {
