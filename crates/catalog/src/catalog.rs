@@ -22,7 +22,7 @@ use crate::{
     CatalogReader, Error, Key, Owner, Pins, Result, State,
     claim::{Claim, OwnerLock},
     load::{self, FAMILIES, ROWS, load, peek},
-    pins, restore, steps,
+    mutants, pins, restore, steps,
 };
 
 /// The record of what a store holds. One handle to a process, one process to a store.
@@ -72,8 +72,9 @@ impl Catalog {
         restore::finish(&*disk, &layout)?;
         let path = layout.catalog_dir();
         let manifest = Manifest { geometry: asked.geometry, network: asked.network.clone() };
-        let found = peek(&path)?;
+        let found = if mutants::on("opened_unseen") { None } else { peek(&path)? };
         match &found {
+            Some(_) if mutants::on("pins_unchecked") => {}
             Some(found) => found.pins.check_asked(&path, asked)?,
             None => check_manifest(&*disk, &layout, asked)?,
         }
@@ -150,7 +151,7 @@ impl Catalog {
         self.owner.lock().unwrap_or_else(PoisonError::into_inner).set_note(note)
     }
 
-    /// Who has the catalog of a store open; `None` when nobody has. A moment later that may be otherwise.
+    /// Who has the catalog of a store open, as far as is known; `None` when nobody has. A moment later that may be otherwise.
     ///
     /// # Errors
     /// [`Error::Disk`].
@@ -239,10 +240,10 @@ pub(crate) fn prepare(layout: &Layout) -> Result<PathBuf> {
     refuse_writable_by_all(root)?;
     let dir = root.join("catalog");
     // Nobody else gets at anything in it, at any moment, whatever the modes of the files that the database makes.
-    make_dir(&dir, 0o700)?;
+    make_dir(&dir, if mutants::on("directory_loose") { 0o777 } else { 0o700 })?;
     RealDisk.sync_dir(root)?;
     let mode = mode_of(&dir)?;
-    if mode & 0o077 != 0 {
+    if mode & 0o077 != 0 && !mutants::on("directory_loose") {
         let tightened = fs::set_permissions(&dir, Permissions::from_mode(mode & 0o700));
         tightened.map_err(|e| DiskError::from_io(Op::Open, &dir, e))?;
     }

@@ -139,22 +139,23 @@ impl Drop for OwnerLock {
     fn drop(&mut self) {
         // The file stays: whoever removed it could pull it from under the next owner.
         let _ = self.file.set_len(0);
+        // Closing is not enough: a child process that is being started has the file open for a moment.
+        let _ = self.file.unlock();
     }
 }
 
-/// Who has a catalog's directory locked.
+/// Who has a catalog's directory open, without touching its lock: an owner that was killed is told by its process being gone.
 pub(crate) fn holder(dir: &Path) -> Result<Option<Owner>> {
     let path = dir.join("owner");
-    let wrap = |e| DiskError::from_io(Op::Open, &path, e);
     let file = match OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(&path) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        opened => opened.map_err(wrap)?,
+        opened => opened.map_err(|e| DiskError::from_io(Op::Open, &path, e))?,
     };
-    match file.try_lock_shared() {
-        Ok(()) => Ok(None),
-        Err(TryLockError::WouldBlock) => Ok(Some(read(file))),
-        Err(TryLockError::Error(e)) => Err(wrap(e).into()),
-    }
+    let owner = read(file);
+    let Some(pid) = owner.pid else { return Ok(None) };
+    let processes = Path::new("/proc");
+    let gone = processes.join("self").exists() && !processes.join(pid.to_string()).exists();
+    Ok((!gone).then_some(owner))
 }
 
 /// Who has a locked owner file; it may be in the middle of writing it.

@@ -61,9 +61,12 @@ pub struct RestoreReport {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Intent {
+    version: u32,
     /// The directory for the old catalog; `None` when it is not to be kept.
     keep: Option<String>,
 }
+
+const INTENT_VERSION: u32 = 1;
 
 /// The most bytes that a record has.
 const MAX_INTENT_BYTES: u64 = 4 << 10;
@@ -112,6 +115,9 @@ impl Places {
         }
         let text = fs::read(&path).map_err(|e| DiskError::from_io(Op::Read, &path, e))?;
         let intent: Intent = serde_json::from_slice(&text).map_err(|e| wrong(e.to_string()))?;
+        if intent.version != INTENT_VERSION {
+            return Err(wrong(format!("its version {} is not known", intent.version)));
+        }
         match &intent.keep {
             Some(name) if !name.starts_with("before-restore-") || name.contains('/') => {
                 Err(wrong(format!("{name:?} is no name for a directory")))
@@ -159,12 +165,12 @@ pub(crate) fn finish(disk: &dyn Disk, layout: &Layout) -> Result<()> {
     tracing::warn!(path = %places.dir.display(), "a restore was cut short: finishing it");
     match peek(&places.staged()) {
         // It was whole and durable before the record was written.
-        Err(e) if !e.is_retryable() => {
+        Err(e) if !e.is_retryable() && !mutants::on("damaged_copy_installed") => {
             tracing::error!(error = %e, "the restored copy is damaged: the old catalog stays");
             undo(&places, &intent)
         }
-        Err(e) => Err(e),
-        Ok(_) => complete(disk, &places, &intent),
+        Err(e) if e.is_retryable() => Err(e),
+        _ => complete(disk, &places, &intent),
     }
 }
 
@@ -243,8 +249,8 @@ pub fn restore(
             return Err(error);
         }
     };
-    let intent =
-        Intent { keep: (options.keep_previous && places.live().exists()).then(|| places.new_keep()) };
+    let keep = (options.keep_previous && places.live().exists()).then(|| places.new_keep());
+    let intent = Intent { version: INTENT_VERSION, keep };
     if mutants::on("restore_removes_first") {
         tree::remove(&places.live())?;
     }
@@ -327,8 +333,11 @@ fn stage(
     if !mutants::on("restore_copy_unchecked") {
         check_copy(&staged, loaded)?;
     }
-    let distrusted = distrusted(&**disk, layout, &loaded.state, list)?;
-    let unknown = unknown(&**disk, layout, loaded)?;
+    let (distrusted, unknown) = if mutants::on("restore_unreconciled") {
+        (Vec::new(), Vec::new())
+    } else {
+        (distrusted(&**disk, layout, &loaded.state, list)?, unknown(&**disk, layout, loaded)?)
+    };
     let generation =
         if mutants::on("generation_kept") { loaded.generation.clone() } else { new_generation()? };
     let mut batch = Batch::new();
