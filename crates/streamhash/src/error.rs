@@ -47,6 +47,16 @@ pub enum Error {
         /// The block that had been reached.
         previous: u32,
     },
+    /// A key was put into a range that it does not belong to.
+    #[error("a key of block {block} in the range of blocks {first}..{end}: add to a range what it contains")]
+    OutsideRange {
+        /// The block of the key.
+        block: u32,
+        /// The first block of the range.
+        first: u32,
+        /// The block after its last one.
+        end: u32,
+    },
     /// More or fewer keys were added than announced.
     #[error("{added} keys were added, {expected} were announced")]
     KeyCountMismatch {

@@ -6,8 +6,8 @@ use std::{fmt::Debug, path, sync::Arc};
 use icecore_diskio::{Disk, FaultyDisk, ReadAt};
 
 use crate::{
-    Algorithm, Error, Hit, Index, Options, Path, Result, SortedBuilder, UnsortedBuilder, format::max_payload,
-    key::Key, phast::trial,
+    Algorithm, Error, Fill, Hit, Index, KeyRange, Options, Path, Places, RangeBuilder, Result, SortedBuilder,
+    UnsortedBuilder, format::max_payload, key::Key, phast::trial,
 };
 
 /// Bytes to draw choices from; zeros follow their end.
@@ -87,21 +87,25 @@ impl Recipe {
         entries
     }
 
-    fn build(&self, sorted: bool, workers: usize) -> Result<Vec<u8>> {
+    fn build(&self, how: How, workers: usize) -> Result<Vec<u8>> {
         let faulty = FaultyDisk::new();
         let disk: Arc<dyn Disk> = Arc::new(faulty.clone());
         let (path, count) = (path::Path::new("index"), self.entries.len() as u64);
-        let options = self.options.clone().workers(workers).memory_bytes(1);
-        let built = if sorted {
-            let mut entries = self.entries.clone();
-            entries.sort();
-            let mut builder = SortedBuilder::create_on(&disk, path, count, options)?;
-            let added = entries.iter().try_for_each(|(key, payload)| builder.add(key, *payload));
-            added.and_then(|()| builder.finish())
-        } else {
-            let mut builder = UnsortedBuilder::create_on(&disk, path, count, options)?;
-            let added = self.entries.iter().try_for_each(|(key, payload)| builder.add(key, *payload));
-            added.and_then(|()| builder.finish())
+        let options = self.options.clone().workers(workers).memory_bytes(1).range_keys(1);
+        let built = match how {
+            How::Sorted => {
+                let mut entries = self.entries.clone();
+                entries.sort();
+                let mut builder = SortedBuilder::create_on(&disk, path, count, options)?;
+                let added = entries.iter().try_for_each(|(key, payload)| builder.add(key, *payload));
+                added.and_then(|()| builder.finish())
+            }
+            How::Unsorted => {
+                let mut builder = UnsortedBuilder::create_on(&disk, path, count, options)?;
+                let added = self.entries.iter().try_for_each(|(key, payload)| builder.add(key, *payload));
+                added.and_then(|()| builder.finish())
+            }
+            How::Ranges => RangeBuilder::create_on(&disk, path, count, options)?.build(|| self),
         };
         if let Err(error) = built {
             assert!(faulty.paths().is_empty(), "a failed build left {:?}", faulty.paths());
@@ -112,6 +116,24 @@ impl Recipe {
         file.read_exact_at(&mut bytes, 0)?;
         Ok(bytes)
     }
+}
+
+impl Fill for &Recipe {
+    type Error = Error;
+
+    fn fill(&mut self, range: &KeyRange, places: &mut Places) -> Result<()> {
+        for (key, payload) in self.entries.iter().filter(|(key, _)| range.contains(key)) {
+            places.add(key, *payload);
+        }
+        Ok(())
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum How {
+    Sorted,
+    Unsorted,
+    Ranges,
 }
 
 /// Bytes that are read at a position and nothing else, as a file is.
@@ -180,10 +202,10 @@ pub fn open_and_read(data: &[u8]) {
     assert_eq!(index.verify().is_ok(), apart.verify().is_ok());
 }
 
-/// Builds what the bytes say in four ways and by all instructions there are, which must agree; every key must be found.
+/// Builds what the bytes say in every way and by all instructions there are, which must agree; every key must be found.
 pub fn round_trip(data: &[u8]) {
     let recipe = Recipe::draw(&mut Input(data));
-    let first = recipe.build(true, 1);
+    let first = recipe.build(How::Sorted, 1);
     let agrees = |other: Result<Vec<u8>>, what: &dyn Debug| match (&first, other) {
         (Ok(first), Ok(other)) => assert!(*first == other, "{what:?}"),
         (Err(first), Err(other)) => assert_eq!(format!("{first:?}"), format!("{other:?}"), "{what:?}"),
@@ -191,20 +213,21 @@ pub fn round_trip(data: &[u8]) {
     };
     // A hopeless search takes as long as a thousand others: once more, by other instructions, is enough.
     let hopeless = first.as_ref().is_err_and(|error| !matches!(error, Error::BlockOverflow { .. }));
-    let (ways, paths) = ([(true, 2), (false, 1), (false, 2)], Path::all());
+    let (ways, paths) = (
+        [(How::Sorted, 2), (How::Unsorted, 1), (How::Unsorted, 2), (How::Ranges, 1), (How::Ranges, 2)],
+        Path::all(),
+    );
     let (ways, paths) = match hopeless {
         false => (&ways[..], &paths[..]),
         true => (&ways[..0], std::slice::from_ref(&paths[data.len() % paths.len()])),
     };
-    for &(sorted, workers) in ways {
-        agrees(recipe.build(sorted, workers), &(sorted, workers));
+    for &(how, workers) in ways {
+        agrees(recipe.build(how, workers), &(how, workers));
     }
+    let how = [How::Sorted, How::Unsorted, How::Ranges][data.len() % 3];
     for &path in paths {
         let options = recipe.options.clone().path(path);
-        agrees(
-            Recipe { options, entries: recipe.entries.clone() }.build(data.len() % 4 < 2, 1 + data.len() % 2),
-            &path,
-        );
+        agrees(Recipe { options, entries: recipe.entries.clone() }.build(how, 1 + data.len() % 2), &path);
     }
     let Ok(file) = first else { return };
     Index::from_source(file.as_slice()).unwrap().verify().unwrap();
@@ -223,7 +246,7 @@ pub fn round_trip(data: &[u8]) {
 pub fn mutate(data: &[u8]) {
     let mut input = Input(data);
     let recipe = Recipe::draw(&mut input);
-    let Ok(mut file) = recipe.build(true, 1) else { return };
+    let Ok(mut file) = recipe.build(How::Sorted, 1) else { return };
     for _ in 0..1 + input.byte() % 4 {
         let at = (input.word() % file.len() as u64) as usize;
         match input.byte() % 6 {

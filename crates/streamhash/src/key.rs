@@ -7,6 +7,8 @@ pub const KEY_BYTES: usize = 16;
 
 const MAX_KEY_BYTES: usize = 65_535;
 
+pub(crate) const FINGERPRINT_FACTOR: u64 = 0x517C_C1B7_2722_0A95;
+
 /// Makes a uniform key of any bytes: xxh3-128, low half first.
 ///
 /// ```
@@ -26,12 +28,15 @@ pub(crate) struct Key {
 impl Key {
     pub(crate) fn new(bytes: &[u8]) -> Result<Self> {
         match bytes.first_chunk::<KEY_BYTES>() {
-            Some(head) if bytes.len() <= MAX_KEY_BYTES => {
-                let word = u128::from_le_bytes(*head);
-                Ok(Key { k0: word as u64, k1: (word >> 64) as u64 })
-            }
+            Some(head) if bytes.len() <= MAX_KEY_BYTES => Ok(Key::of(head)),
             _ => Err(Error::KeyLength { len_bytes: bytes.len() }),
         }
+    }
+
+    #[inline(always)]
+    pub(crate) fn of(bytes: &[u8; KEY_BYTES]) -> Self {
+        let word = u128::from_le_bytes(*bytes);
+        Key { k0: word as u64, k1: (word >> 64) as u64 }
     }
 
     /// The block of the key among `blocks`; monotonic in the key's byte order.
@@ -41,7 +46,7 @@ impl Key {
 
     /// 32 bits that have little to do with the bits that choose a rank.
     pub(crate) fn fingerprint(self) -> u32 {
-        ((self.k0 ^ self.k1.wrapping_mul(0x517C_C1B7_2722_0A95)) >> 32) as u32
+        ((self.k0 ^ self.k1.wrapping_mul(FINGERPRINT_FACTOR)) >> 32) as u32
     }
 }
 

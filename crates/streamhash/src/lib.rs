@@ -7,7 +7,8 @@
 //!
 //! A key's first 16 bytes must be uniform, as those of a hash are; [`prehash`] makes such a key of anything. Keys in
 //! sorted order go through a [`SortedBuilder`] as a stream; keys in any order wait in an [`UnsortedBuilder`] until all
-//! are there. Both make the same file, with any number of workers. An [`Index`] reads it.
+//! are there; keys that can be had range by range, as those of many sorted files, are fetched by the workers of a
+//! [`RangeBuilder`]. All make the same file, with any number of workers. An [`Index`] reads it.
 //!
 //! The keys themselves are not in the file: a foreign key is given the rank of some other key unless its fingerprint
 //! tells it apart, which with one byte happens 255 times out of 256.
@@ -58,7 +59,9 @@ mod simd;
 pub use simd::Path;
 
 pub use algorithm::Algorithm;
-pub use builder::{Options, Progress, SortedBuilder, Summary, UnsortedBuilder};
+pub use builder::{
+    Fill, KeyRange, Options, Places, Progress, RangeBuilder, SortedBuilder, Summary, UnsortedBuilder,
+};
 pub use error::{Error, Result};
 pub use format::{Header, Layout};
 pub use key::{KEY_BYTES, fingerprint, prehash};

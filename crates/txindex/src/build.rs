@@ -1,32 +1,15 @@
 //! Building a window index out of sorted runs.
 //!
-//! ```text
-//!   gatherer ──slice──▶ sorters ──slice──▶ caller ──entries──▶ SortedBuilder (workers of its own) ──▶ file
-//!   one thread          `workers`, in turn  in order
-//! ```
-//!
-//! Every hand-over is a rendezvous, so there are never more than `workers + 2` slices. All threads are joined before
-//! the build returns; whoever fails or is told to stop drops its ends of the channels, and the others end by that.
+//! Every worker of a [`RangeBuilder`] cuts its ranges of the key space out of all runs itself (see [`cut`](crate::cut)):
+//! nothing is merged, and no entry passes from one thread to another.
 
-use std::{
-    ops::ControlFlow,
-    panic::resume_unwind,
-    path::Path,
-    sync::{
-        Arc,
-        mpsc::{Receiver, SyncSender, sync_channel},
-    },
-    thread::{self, Scope, ScopedJoinHandle},
-};
+use std::{ops::ControlFlow, path::Path, sync::Arc};
 
 use icecore_diskio::{Disk, IfExists};
 use icecore_ledger::LedgerRange;
-use icecore_streamhash::{Algorithm, SortedBuilder};
+use icecore_streamhash::{Algorithm, RangeBuilder};
 
-use crate::{Entry, Error, Result, index::stmh_options, run::check_order, slices::Slices};
-
-/// More workers than this only take memory.
-const MAX_WORKERS: usize = 1024;
+use crate::{Error, Result, cut::Runs, index::stmh_options};
 
 /// How an index is built. Its bytes depend on the algorithm alone.
 #[derive(Clone, Debug)]
@@ -35,7 +18,7 @@ pub struct Options {
     algorithm: Algorithm,
     workers: usize,
     if_exists: IfExists,
-    slice_entries: u64,
+    slice_entries: Option<u64>,
 }
 
 impl Default for Options {
@@ -45,13 +28,13 @@ impl Default for Options {
 }
 
 impl Options {
-    /// Bijection, one worker, an existing file is left alone, a million entries are sorted at a time.
+    /// Bijection, one worker, an existing file is left alone.
     pub fn new() -> Self {
         Options {
             algorithm: Algorithm::default(),
             workers: 1,
             if_exists: IfExists::Fail,
-            slice_entries: 1 << 20,
+            slice_entries: None,
         }
     }
 
@@ -61,9 +44,9 @@ impl Options {
         self
     }
 
-    /// How many threads sort, and how many solve blocks: 1 to 1024 of each.
+    /// How many threads read runs and solve blocks, the caller's among them; at most 1024.
     pub fn workers(mut self, count: usize) -> Self {
-        self.workers = count.clamp(1, MAX_WORKERS);
+        self.workers = count;
         self
     }
 
@@ -73,10 +56,18 @@ impl Options {
         self
     }
 
-    /// How many entries to sort at a time: `workers + 2` times as many are in memory, at 20 bytes each.
+    /// About how many entries a worker takes at a time. Where nothing is said it is enough to fetch a few hundred of each
+    /// run at once, and little enough to stay in a near cache where it can.
     pub fn slice_entries(mut self, entries: u64) -> Self {
-        self.slice_entries = entries.max(1);
+        self.slice_entries = Some(entries);
         self
+    }
+
+    fn range_keys(&self, runs: usize) -> u64 {
+        const FEWEST: u64 = 1 << 15;
+        const MOST: u64 = 1 << 19;
+        const OF_EACH_RUN: u64 = 512;
+        self.slice_entries.unwrap_or_else(|| (runs as u64).saturating_mul(OF_EACH_RUN).clamp(FEWEST, MOST))
     }
 }
 
@@ -92,7 +83,8 @@ pub struct Progress {
 
 /// Builds the index over `runs`, in any order, and seals it as `out`. Returns how many entries it holds.
 ///
-/// Memory is bounded by [`Options::slice_entries`] and 10 bytes per three thousand entries, however large the runs.
+/// Memory: 32 MB for each worker at most, 16 bytes per run and worker, and 10 bytes per three thousand entries, however
+/// large the runs.
 ///
 /// # Errors
 /// [`Error::BadCoverage`], [`Error::MissingRun`], [`Error::CorruptRun`], [`Error::UnsortedRun`],
@@ -109,7 +101,7 @@ pub fn build_index(
     build_index_with(disk, out, coverage, runs, options, |_| ControlFlow::Continue(()))
 }
 
-/// [`build_index`], telling now and then how far it has come; the callback may stop it.
+/// [`build_index`], telling now and then, and before the index is sealed, how far it has come; the callback may stop it.
 ///
 /// # Errors
 /// Those of [`build_index`]; [`Error::Cancelled`] where the callback breaks.
@@ -119,121 +111,35 @@ pub fn build_index_with(
     coverage: LedgerRange,
     runs: &[impl AsRef<Path>],
     options: Options,
-    progress: impl FnMut(Progress) -> ControlFlow<()>,
-) -> Result<u64> {
-    let stmh =
-        stmh_options(coverage, options.algorithm)?.workers(options.workers).if_exists(options.if_exists);
-    let slices = Slices::open(disk, coverage, runs, options.slice_entries)?;
-    let entries = slices.total();
-    let mut builder = SortedBuilder::create_on(disk, out, entries, stmh)?;
-    feed(slices, &mut builder, coverage, options.workers, progress)?;
-    builder.finish()?;
-    Ok(entries)
-}
-
-/// Adds every entry of the slices to the builder, in the order of keys.
-fn feed(
-    slices: Slices,
-    builder: &mut SortedBuilder,
-    coverage: LedgerRange,
-    workers: usize,
     mut progress: impl FnMut(Progress) -> ControlFlow<()>,
-) -> Result<()> {
-    let mut now = Progress { entries_done: 0, entries: slices.total() };
-    let count = slices.count();
-    let workers = workers.min(usize::try_from(count).unwrap_or(usize::MAX)).max(1);
-    let mut add = |sorted: Vec<Receiver<Slice>>| {
-        for slice in sorted.iter().cycle() {
-            // No sender left: the gatherer is at the end.
-            let Ok(slice) = slice.recv() else { break };
-            let slice = slice?;
-            for entry in &slice {
-                // Inside the coverage, as the gatherer made sure.
-                builder.add(&entry.key, u64::from(entry.seq.0 - coverage.first.0))?;
-            }
-            now.entries_done += slice.len() as u64;
-            if progress(now).is_break() {
-                return Err(Error::Cancelled);
-            }
-        }
-        Ok(())
+) -> Result<u64> {
+    let stmh = stmh_options(coverage, options.algorithm)?.workers(options.workers);
+    let stmh = stmh.if_exists(options.if_exists).range_keys(options.range_keys(runs.len()));
+    let runs = Runs::open(disk, coverage, runs)?;
+    let builder = RangeBuilder::create_on(disk, out, runs.total(), stmh)?;
+    let tell = |now: icecore_streamhash::Progress| {
+        progress(Progress { entries_done: now.keys_done, entries: now.keys })
     };
-    thread::scope(|scope| {
-        let mut threads = Vec::new();
-        let fed = sorters(scope, &mut threads, slices, workers).and_then(&mut add);
-        // The scope itself would wait only until their work is done, not until they are gone.
-        for thread in threads {
-            thread.join().unwrap_or_else(|panic| resume_unwind(panic));
+    match builder.build_with(|| runs.cutter(), tell) {
+        Ok(summary) => Ok(summary.keys),
+        Err(error) => Err(explain(error, &runs)),
+    }
+}
+
+/// Says in terms of runs what was found to be wrong with keys.
+fn explain(error: Error, runs: &Runs) -> Error {
+    use icecore_streamhash::Error as Stmh;
+    match error {
+        Error::Index(Stmh::DuplicateKey { k0, k1, .. }) => {
+            let key = (u128::from(k1) << 64 | u128::from(k0)).to_le_bytes();
+            // Keys that only look the same to the algorithm are no twins.
+            runs.twins(key).map_or_else(|error| error, |twins| twins.unwrap_or(error))
         }
-        fed
-    })
-}
-
-type Slice = Result<Vec<Entry>>;
-
-/// Starts the gatherer and the sorters; slice `i` comes out of receiver `i % workers`.
-fn sorters<'scope>(
-    scope: &'scope Scope<'scope, '_>,
-    threads: &mut Vec<ScopedJoinHandle<'scope, ()>>,
-    slices: Slices,
-    workers: usize,
-) -> Result<Vec<Receiver<Slice>>> {
-    let mut inputs = Vec::new();
-    let mut outputs = Vec::new();
-    for _ in 0..workers {
-        let (input, unsorted) = sync_channel::<Slice>(0);
-        let (sorted, output) = sync_channel(0);
-        threads.push(start(scope, "txindex-sort", move || {
-            while let Ok(slice) = unsorted.recv()
-                && sorted.send(slice.and_then(sort)).is_ok()
-            {}
-        })?);
-        inputs.push(input);
-        outputs.push(output);
-    }
-    threads.push(start(scope, "txindex-gather", move || gather(slices, &inputs))?);
-    Ok(outputs)
-}
-
-fn start<'scope>(
-    scope: &'scope Scope<'scope, '_>,
-    name: &str,
-    work: impl FnOnce() + Send + 'scope,
-) -> Result<ScopedJoinHandle<'scope, ()>> {
-    let thread = thread::Builder::new().name(name.to_owned()).spawn_scoped(scope, work);
-    thread.map_err(|source| Error::Thread { source: Arc::new(source) })
-}
-
-/// Hands slices to the sorters in turn, up to the last one or the first error.
-fn gather(mut slices: Slices, sorters: &[SyncSender<Slice>]) {
-    for sorter in sorters.iter().cycle() {
-        let slice = match slices.next_slice() {
-            Ok(Some(slice)) => Ok(slice),
-            Ok(None) => return,
-            Err(e) => Err(e),
-        };
-        let is_last = slice.is_err();
-        if sorter.send(slice).is_err() || is_last {
-            return;
+        Error::Index(Stmh::BlockOverflow { keys, max, .. }) => {
+            Error::NotUniform { expected: max, found: keys }
         }
-    }
-}
-
-fn sort(mut slice: Vec<Entry>) -> Slice {
-    slice.sort_unstable_by_key(Entry::order);
-    for pair in slice.windows(2) {
-        check_order(Some(pair[0]), pair[1], 0, Path::new(""))?;
-    }
-    Ok(slice)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn workers_have_a_limit() {
-        let workers = |count| Options::new().workers(count).workers;
-        assert_eq!([0, 1, 7, usize::MAX].map(workers), [1, 1, 7, MAX_WORKERS]);
+        Error::Index(Stmh::Thread { source }) => Error::Thread { source },
+        Error::Index(Stmh::Cancelled) => Error::Cancelled,
+        error => error,
     }
 }

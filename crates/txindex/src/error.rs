@@ -67,13 +67,12 @@ pub enum Error {
     },
     /// The keys crowd together as hashes never do.
     #[error(
-        "{} of {expected} expected keys fall between two cuts: these are not the hashes of transactions",
-        found
+        "{found} keys fall where hashes would put {expected} at the most: these are not the hashes of transactions"
     )]
     NotUniform {
-        /// How many keys a slice of the key space would have.
+        /// The most that there would ever be between two cuts of the key space.
         expected: u64,
-        /// How many it had when counting stopped.
+        /// How many there were.
         found: u64,
     },
     /// The coverage is empty, or wider than a 24-bit distance can say.

@@ -96,6 +96,11 @@ impl<S: ReadAt> WindowIndex<S> {
         self.coverage
     }
 
+    /// How it was built.
+    pub fn algorithm(&self) -> Algorithm {
+        self.index.header().algorithm
+    }
+
     /// How many hashes it holds.
     pub fn key_count(&self) -> u64 {
         self.index.key_count()

@@ -39,12 +39,12 @@
 //! ```
 
 mod build;
+mod cut;
 mod error;
 #[cfg(any(test, feature = "fuzz"))]
 pub mod fuzz;
 mod index;
 mod run;
-mod slices;
 
 pub use build::{Options, Progress, build_index, build_index_with};
 pub use error::{Error, Result};

@@ -59,6 +59,7 @@ impl Entry {
 }
 
 /// The entries in a block of bytes, a whole number of them.
+#[cfg(any(test, feature = "fuzz"))]
 pub(crate) fn entries(bytes: &[u8]) -> impl Iterator<Item = Entry> {
     bytes.as_chunks().0.iter().map(Entry::decode)
 }

@@ -99,17 +99,23 @@ fn a_run_that_cannot_be_read_ends_the_build() {
         let clean = FaultyDisk::new();
         with_runs(&clean);
         build(&clean, workers).unwrap();
-        assert!(clean.reads() > 12, "two runs are opened and read for each of three slices");
+        assert!(clean.reads() >= 8, "two runs are opened, their counts read, and two ranges of each");
         for read in 0..clean.reads() {
             for fault in [Fault::Io, Fault::PowerCut] {
                 let disk = FaultyDisk::new();
                 with_runs(&disk);
                 disk.fail_read_at(read, fault);
-                let error = build(&disk, workers).unwrap_err();
-                assert!(
-                    matches!(error, Error::Disk(_)) && error.is_retryable(),
-                    "{fault:?} at {read}: {error}"
-                );
+                match build(&disk, workers) {
+                    Err(error) => assert!(
+                        matches!(error, Error::Disk(_)) && error.is_retryable(),
+                        "{fault:?} at {read}: {error}"
+                    ),
+                    // How far a worker must guess, and how often it reads for that, depends on the others.
+                    Ok(()) => {
+                        assert!(workers > 1 && disk.reads() <= read, "{fault:?} at {read}");
+                        continue;
+                    }
+                }
                 let disk = if fault == Fault::PowerCut { disk.after_crash() } else { disk };
                 assert_eq!(disk.paths(), [Path::new("0.bin"), Path::new("1.bin")], "{fault:?} at {read}");
                 build(&disk, workers).unwrap();

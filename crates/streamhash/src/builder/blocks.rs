@@ -30,16 +30,13 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use xxhash_rust::xxh64::xxh64;
 
 use super::{
-    Options,
+    MAX_WORKERS, Options,
     sink::{Sink, Summary},
 };
 use crate::{Error, Result, algorithm::Solver, format::Header, key::Entry};
 
 /// Tasks per worker: one being solved, one ready, one waiting for its turn.
 const TASKS_PER_WORKER: usize = 3;
-
-/// More workers than this only take memory.
-const MAX_WORKERS: usize = 1024;
 
 /// A block on its way.
 #[derive(Default)]

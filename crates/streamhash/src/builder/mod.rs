@@ -2,17 +2,20 @@
 //!
 //! ```text
 //! SortedBuilder   collects a block at a time ──┐
-//! UnsortedBuilder partitions on disk, then ────┴─▶ Blocks: solves here or in workers ──▶ Sink: the file, in order
+//! UnsortedBuilder partitions on disk, then ────┴─▶ Blocks: solves here or in workers ──┐
+//! RangeBuilder    workers take ranges of blocks, have them filled and solve them ──────┴─▶ Sink: the file, in order
 //! ```
 
 mod blocks;
 mod options;
 mod partitions;
+mod ranges;
 mod sink;
 mod sorted;
 mod unsorted;
 
 pub use options::Options;
+pub use ranges::{Fill, KeyRange, Places, RangeBuilder};
 pub use sink::Summary;
 pub use sorted::SortedBuilder;
 pub use unsorted::{Progress, UnsortedBuilder};
@@ -22,7 +25,10 @@ use crate::{
     format::{Header, MAX_KEYS},
 };
 
-/// What both builders check of each key, and count.
+/// More workers than this only take memory.
+const MAX_WORKERS: usize = 1024;
+
+/// What all builders check of each key, and count.
 struct Intake {
     header: Header,
     max_block_keys: u64,

@@ -24,6 +24,7 @@ pub struct Options {
     pub(super) workers: usize,
     pub(super) if_exists: IfExists,
     pub(super) memory_bytes: usize,
+    pub(super) range_keys: u64,
     pub(super) path: Path,
 }
 
@@ -49,6 +50,7 @@ impl Options {
             workers: 1,
             if_exists: IfExists::Fail,
             memory_bytes: 256 << 20,
+            range_keys: 1 << 16,
             path: Path::best(),
         }
     }
@@ -108,6 +110,12 @@ impl Options {
     /// keys), and does not count 14 bytes per block and a few blocks per worker.
     pub fn memory_bytes(mut self, bytes: usize) -> Self {
         self.memory_bytes = bytes;
+        self
+    }
+
+    /// About how many keys a worker of a [`RangeBuilder`](crate::RangeBuilder) takes at a time; at least a block's.
+    pub fn range_keys(mut self, keys: u64) -> Self {
+        self.range_keys = keys;
         self
     }
 

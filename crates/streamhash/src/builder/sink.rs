@@ -5,7 +5,7 @@ use xxhash_rust::xxh64::Xxh64;
 
 use super::Options;
 use crate::{
-    Result,
+    Error, Result,
     format::{Footer, Header, Layout, TableEntry},
 };
 
@@ -37,6 +37,55 @@ pub(super) struct Sink {
     keys: u64,
 }
 
+/// Some consecutive blocks, solved.
+#[derive(Default)]
+pub(super) struct Part {
+    pub(super) first_block: u32,
+    pub(super) blocks: Vec<Block>,
+    pub(super) blobs: Vec<u8>,
+    pub(super) payload: Payload,
+}
+
+/// What is told of a block beside its blob and its payload.
+pub(super) struct Block {
+    pub(super) keys: u64,
+    pub(super) blob_bytes: usize,
+    pub(super) payload_hash: u64,
+}
+
+/// Payload bytes in memory that is cleared only once.
+#[derive(Default)]
+pub(super) struct Payload {
+    bytes: Vec<u8>,
+    len: usize,
+}
+
+impl Payload {
+    /// The next `len` bytes, which hold anything.
+    pub(super) fn next(&mut self, len: usize) -> &mut [u8] {
+        let at = self.len;
+        self.len += len;
+        if self.bytes.len() < self.len {
+            self.bytes.resize(self.len, 0);
+        }
+        &mut self.bytes[at..self.len]
+    }
+}
+
+impl Part {
+    /// Forgets what was in it.
+    pub(super) fn begin(&mut self, first_block: u32) {
+        self.first_block = first_block;
+        self.blocks.clear();
+        self.blobs.clear();
+        self.payload.len = 0;
+    }
+
+    pub(super) fn keys(&self) -> u64 {
+        self.blocks.iter().map(|block| block.keys).sum()
+    }
+}
+
 /// Bytes on their way to one place after another of a file.
 struct Stream {
     at: u64,
@@ -52,17 +101,28 @@ impl Stream {
     }
 
     fn append(&mut self, bytes: &[u8], file: &PendingFile) -> Result<()> {
+        if self.buffer.is_empty() && bytes.len() >= Self::BUFFER_BYTES {
+            return self.write(bytes, file);
+        }
         self.buffer.extend_from_slice(bytes);
         if self.buffer.len() >= Self::BUFFER_BYTES { self.flush(file) } else { Ok(()) }
     }
 
+    fn write(&mut self, bytes: &[u8], file: &PendingFile) -> Result<()> {
+        file.write_all_at(bytes, self.at)?;
+        file.start_writeback(self.at, bytes.len() as u64);
+        self.at += bytes.len() as u64;
+        Ok(())
+    }
+
     fn flush(&mut self, file: &PendingFile) -> Result<()> {
-        if !self.buffer.is_empty() {
-            file.write_all_at(&self.buffer, self.at)?;
-            file.start_writeback(self.at, self.buffer.len() as u64);
-            self.at = self.end();
-            self.buffer.clear();
+        if self.buffer.is_empty() {
+            return Ok(());
         }
+        let mut buffer = std::mem::take(&mut self.buffer);
+        self.write(&buffer, file)?;
+        buffer.clear();
+        self.buffer = buffer;
         Ok(())
     }
 }
@@ -105,8 +165,33 @@ impl Sink {
         self.metadata.append(blob, &self.file)
     }
 
+    /// Takes the next blocks.
+    pub(super) fn append_part(&mut self, part: &Part) -> Result<()> {
+        let mut blob_at = self.table_entry().blob_at;
+        for block in &part.blocks {
+            self.table.extend_from_slice(&TableEntry { keys_before: self.keys, blob_at }.encode());
+            blob_at += block.blob_bytes as u64;
+            self.keys += block.keys;
+            self.payload_hash.update(&block.payload_hash.to_le_bytes());
+        }
+        // What is too much would run into the next region.
+        self.check_count(self.keys <= self.header.keys)?;
+        self.metadata_hash.update(&part.blobs);
+        self.payload.append(&part.payload.bytes[..part.payload.len], &self.file)?;
+        self.metadata.append(&part.blobs, &self.file)
+    }
+
+    fn check_count(&self, fine: bool) -> Result<()> {
+        let (expected, added) = (self.header.keys, self.keys);
+        if fine { Ok(()) } else { Err(Error::KeyCountMismatch { expected, added }) }
+    }
+
     /// Writes what surrounds the blocks, and gives the file its name.
+    ///
+    /// # Errors
+    /// [`Error::KeyCountMismatch`] where keys are missing, and those of the disk.
     pub(super) fn finish(mut self) -> Result<Summary> {
+        self.check_count(self.keys == self.header.keys)?;
         self.payload.flush(&self.file)?;
         self.metadata.flush(&self.file)?;
         let last = self.table_entry();
