@@ -201,7 +201,9 @@ impl Executor<'_> {
                 return Err(Error::Cancelled);
             }
             let error = match act() {
-                Err(error) if error.is_fatal() || matches!(error, Error::Cancelled) => return Err(error),
+                // A source that lags was waited for already.
+                Err(error @ (Error::Cancelled | Error::SourceLags { .. })) => return Err(error),
+                Err(error) if error.is_fatal() => return Err(error),
                 Err(error) if failed >= shared.config.max_retries => return Err(error),
                 Err(error) => error,
                 done => return done,
@@ -246,3 +248,7 @@ impl Drop for Leave<'_> {
         self.executor.changed.notify_all();
     }
 }
+
+#[cfg(test)]
+#[path = "executor_tests.rs"]
+mod tests;

@@ -1,6 +1,6 @@
 //! Reading through a [`View`]: a ledger, ledgers page by page, a transaction by its hash, events page by page.
 
-use std::{collections::BTreeSet, fmt, str::FromStr};
+use std::{fmt, str::FromStr};
 
 use icecore_catalog::{Artifact, FileState};
 use icecore_events::{EventRecord, Filter, Order, Position, Query};
@@ -165,15 +165,17 @@ impl View {
 
     /// Chunks that no index covers yet: their runs, where they have one.
     fn unindexed(&self, range: LedgerRange, hash: &TxHash) -> Result<Option<FoundLedger>> {
-        let covered: BTreeSet<ChunkId> = self
-            .state
-            .indexes
-            .iter()
-            .filter(|(_, file)| **file == FileState::Frozen)
-            .flat_map(|(coverage, _)| coverage.chunks())
-            .collect();
+        let geometry = self.shared.catalog.pins().geometry;
+        let (mut window, mut index) = (None, None);
         let mut lacks = None;
-        for chunk in self.chunks(range).rev().filter(|chunk| !covered.contains(chunk)) {
+        for chunk in self.chunks(range).rev() {
+            let own = Some(geometry.window_of(chunk));
+            if window != own {
+                (window, index) = (own, own.and_then(|window| self.state.frozen_index(window)));
+            }
+            if index.is_some_and(|index| index.covers(chunk)) {
+                continue;
+            }
             if self.state.has(chunk, Artifact::TxHash) {
                 if let Some(seq) = self.shared.run_of(chunk)?.lookup(hash)?
                     && let Some(found) = self.confirmed(seq, hash)?

@@ -106,11 +106,13 @@ fn work(shared: &Arc<Shared>, registry: &Weak<Registry<Worker>>, stop: &CancelTo
     let last = shared.take_up(stop)?;
     let resume = shared.decide(last)?;
     shared.published.set_complete(resume.complete);
-    if !shared.config.allow_full_disk {
+    if !shared.config.allow_full_disk && shared.journal.pages().restarts == 0 {
         shared.estimate()?.require_room()?;
     }
-    let mut ingestion = Ingestion::begin(shared, stop, &resume)?;
+    // The lifecycle first: where the disk is too full to make a hot chunk, it is what makes room.
+    shared.published.set_live(Some(resume.chunk));
     start_lifecycle(shared, registry)?;
+    let mut ingestion = Ingestion::begin(shared, stop, &resume)?;
     ingestion.follow()
 }
 
