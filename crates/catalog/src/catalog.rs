@@ -203,6 +203,10 @@ impl Catalog {
             self.state.store(Arc::new(next));
             return Ok(());
         };
+        if mutants::on("failed_batch_believed") {
+            self.state.store(Arc::new(next));
+            return Err(error.into());
+        }
         writer.unsettled = Some(Arc::new(next));
         match self.settle(writer) {
             Ok(Settled::Kept) => Ok(()),

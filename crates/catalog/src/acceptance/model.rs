@@ -45,6 +45,14 @@ fn key(number: usize) -> Key {
     }
 }
 
+/// One call; or those that belong together, so that much gets frozen.
+fn group() -> impl Strategy<Value = Vec<(Call, usize)>> {
+    prop_oneof![
+        (0..CALLS.len(), 0..KEYS).prop_map(|(call, key)| vec![(CALLS[call], key)]),
+        (0..KEYS).prop_map(|key| [Call::Begin, Call::Write, Call::Freeze].map(|call| (call, key)).to_vec()),
+    ]
+}
+
 type Words = BTreeMap<Key, &'static str>;
 
 /// What a call makes of the words; `None` when it must be refused. Whether files are there is asked for.
@@ -88,7 +96,6 @@ fn words(state: &State) -> Words {
 }
 
 fn act(catalog: &Catalog, call: Call, key: Key) -> Result<()> {
-    let ChunkId(number) = ChunkId(4);
     match (call, key) {
         (Call::Begin, key) => catalog.begin(&[key]),
         // Files are written under a freezing key only: that much a caller has to keep to.
@@ -114,7 +121,8 @@ fn act(catalog: &Catalog, call: Call, key: Key) -> Result<()> {
             }
             catalog.hot_delete(chunk)
         }
-        (Call::Hot | Call::HotReady | Call::HotDelete, _) => catalog.hot_ready(ChunkId(number + 1)),
+        // Refused, as the key is none of theirs.
+        (Call::Hot | Call::HotReady | Call::HotDelete, _) => catalog.hot_ready(ChunkId(5)),
     }
 }
 
@@ -123,7 +131,7 @@ proptest! {
 
     #[test]
     fn any_sequence_of_calls_is_as_the_model_says(
-        calls in prop::collection::vec((0..CALLS.len(), 0..KEYS), 1..60),
+        groups in prop::collection::vec(group(), 1..40),
         faults in prop::collection::vec((20u64..300, 0usize..3), 0..4),
     ) {
         let mut world = World::new();
@@ -132,8 +140,8 @@ proptest! {
         }
         let mut catalog = world.open().unwrap();
         let mut model = Words::new();
-        for (call, number) in calls {
-            let (call, key) = (CALLS[call], key(number));
+        for (call, number) in groups.into_iter().flatten() {
+            let key = key(number);
             if let Call::Reopen = call {
                 drop(catalog);
                 world.killed();

@@ -280,3 +280,58 @@ fn keys_vouch_for_nothing_that_is_not_there() {
     }
     assert!(matches!(catalog.hot_transient(ChunkId(u32::MAX)), Err(Error::BadKey { .. })));
 }
+
+/// A limit on the size of files stands for the full disk, as it can be lifted; it is a whole process's.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_failed_batch_is_settled() {
+    for blocks in [58, 60, 61, 63] {
+        let dir = temp_dir();
+        // Signals that are ignored stay so in what is started.
+        let script = format!("trap '' XFSZ; ulimit -S -f {blocks}; exec \"$0\" \"$@\"");
+        let child = Command::new("sh")
+            .args(["-c", &script])
+            .arg(std::env::current_exe().unwrap())
+            .args(["--exact", "acceptance::protocol::child_runs_out_of_room", "--nocapture"])
+            .env(CHILD, dir.path().join("store"))
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&child.stdout).into_owned();
+        assert!(child.status.success() && text.contains("settled"), "{text}{:?}", child.stderr);
+    }
+}
+
+#[test]
+fn child_runs_out_of_room() {
+    const KEYS: u32 = 40;
+    let Some(root) = child_dir() else { return };
+    let disk = FaultyDisk::new();
+    let open = || Catalog::open(Arc::new(disk.clone()), Layout::new(&root), &test_pins()).unwrap();
+    let catalog = open();
+    let begin = |number: u32| {
+        let keys: Vec<Key> =
+            (number * KEYS..(number + 1) * KEYS).map(|number| chunk(number, Events)).collect();
+        catalog.begin(&keys)
+    };
+    let whole = || {
+        let keys = catalog.state().keys().count();
+        assert_eq!(keys % KEYS as usize, 0, "a batch is there in part");
+        keys
+    };
+    let (number, error) = (0..1000).find_map(|number| Some((number, begin(number).err()?))).unwrap();
+    assert!(error.is_retryable(), "{error}");
+    whole();
+    // While the trouble lasts it may go either way.
+    let _ = begin(number);
+    whole();
+    let lifted = Command::new("prlimit")
+        .args(["--pid", &std::process::id().to_string(), "--fsize=unlimited:unlimited"])
+        .status();
+    assert!(lifted.unwrap().success());
+    begin(number + 1).unwrap();
+    let state = catalog.state();
+    assert!(whole() >= (number * KEYS) as usize);
+    drop(catalog);
+    assert_eq!(open().state(), state, "memory and database differ");
+    std::io::stdout().write_all(b"\nsettled\n").unwrap();
+}
