@@ -268,11 +268,10 @@ pub(crate) fn mode_of(path: &Path) -> Result<u32> {
 
 /// Whoever may write to a directory may put another catalog in the place of ours.
 pub(crate) fn refuse_writable_by_all(dir: &Path) -> Result<()> {
-    let mode = mode_of(dir)?;
-    if mode & 0o002 != 0 {
-        return Err(Error::WritableByOthers { path: dir.to_path_buf(), mode });
+    match mode_of(dir)? {
+        mode if mode & 0o002 != 0 => Err(Error::WritableByOthers { path: dir.to_path_buf(), mode }),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// Refuses a directory of files that are cut otherwise, before there is a catalog.

@@ -58,10 +58,12 @@ pub enum Error {
         what: String,
     },
     /// Written by a later version of this program.
-    #[error("{} has layout version {found}, this program knows {known}: use a newer one", path.display())]
+    #[error("{} has {name} {found}, this program knows {known}: use a newer one", path.display())]
     Newer {
         /// The database.
         path: PathBuf,
+        /// What is newer.
+        name: &'static str,
         /// Its version.
         found: u32,
         /// The highest version that this program knows.
@@ -293,3 +295,33 @@ impl Error {
 
 /// The result of anything done with the catalog.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+#[cfg(test)]
+mod tests {
+    use icecore_diskio::{Error as DiskError, Op};
+
+    use super::*;
+
+    #[test]
+    fn errors_say_what_can_be_done() {
+        let path = PathBuf::from("/p");
+        let full = || Error::Disk(DiskError::DiskFull { op: Op::Write, path: path.clone() });
+        let locked = icecore_rockstore::Error::Closed { path: path.clone() };
+        for (error, class, tag) in [
+            (full(), Class::Transient, "transient"),
+            (
+                Error::RestoreUnfinished { path: path.clone(), source: Box::new(full()) },
+                Class::Transient,
+                "transient",
+            ),
+            (Error::Locked { path: path.clone(), holder: Owner::default() }, Class::Transient, "transient"),
+            (Error::AlreadyOpen { path: path.clone() }, Class::Constraint, "constraint"),
+            (Error::Disk(DiskError::Exists { path: path.clone() }), Class::Constraint, "constraint"),
+            (Error::Rock(locked), Class::Fatal, "fatal"),
+            (Error::Newer { path: path.clone(), name: "it", found: 2, known: 1 }, Class::Fatal, "fatal"),
+        ] {
+            assert_eq!((error.class(), error.class().tag()), (class, tag), "{error}");
+            assert_eq!(error.is_retryable(), class == Class::Transient);
+        }
+    }
+}

@@ -10,7 +10,7 @@ use crate::{
     Error, Key, Pins, Result, State,
     keys::PREFIXES_OF_OTHERS,
     mutants,
-    pins::{self, LAYOUT_VERSION},
+    pins::{self, FORMAT_VERSION, LAYOUT_VERSION},
 };
 
 /// The one family of the database. Few rows: small buffers make opening quick.
@@ -61,13 +61,17 @@ pub(crate) fn load(store: &Store) -> Result<Option<Loaded>> {
     match layout_version {
         0 => return Err(malformed(path, pins::LAYOUT, "there is no version 0")),
         found if found > LAYOUT_VERSION && !mutants::on("version_unchecked") => {
-            return Err(Error::Newer { path: path.to_path_buf(), found, known: LAYOUT_VERSION });
+            return Err(newer(path, "layout version", found, LAYOUT_VERSION));
         }
         _ => {}
     }
     let (pins, generation) = config.pins(layout_version)?;
     let state = read_state(store, &pins.geometry)?;
     Ok(Some(Loaded { pins, generation, state }))
+}
+
+fn newer(path: &Path, name: &'static str, found: u32, known: u32) -> Error {
+    Error::Newer { path: path.to_path_buf(), name, found, known }
 }
 
 fn read_state(store: &Store, geometry: &Geometry) -> Result<State> {
@@ -126,9 +130,13 @@ impl Config<'_> {
         let earliest = self.needed(pins::EARLIEST, earliest?)?;
         let geometry =
             Geometry::new(ledgers, chunks).map_err(|e| malformed(self.path, pins::LEDGERS, e.to_string()))?;
+        let format = self.number(pins::FORMAT)?;
+        if let Some(found) = format.filter(|found| *found > FORMAT_VERSION) {
+            return Err(newer(self.path, "file format", found, FORMAT_VERSION));
+        }
         let pins = Pins {
             layout_version,
-            format: self.number(pins::FORMAT)?,
+            format,
             geometry,
             earliest: LedgerSeq(earliest),
             network: self.text(pins::NETWORK)?,

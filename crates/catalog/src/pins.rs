@@ -21,7 +21,7 @@ use crate::{Error, Result};
 /// The layout that this program writes, and the highest it reads.
 pub const LAYOUT_VERSION: u32 = 1;
 
-/// The version of the frozen files that this program writes.
+/// The version of the frozen files that this program writes, and the highest it reads.
 pub const FORMAT_VERSION: u32 = 1;
 
 /// The longest name of a network.

@@ -46,6 +46,8 @@ fn a_backup_is_the_catalog_as_it_was() {
     fs::set_permissions(&copies, fs::Permissions::from_mode(0o777)).unwrap();
     assert!(matches!(catalog.backup(copies.join("b")), Err(Error::WritableByOthers { .. })));
     assert_eq!(names(&copies), ["a"]);
+    fs::set_permissions(&copies, fs::Permissions::from_mode(0o1777)).unwrap();
+    catalog.backup(copies.join("b")).unwrap();
 }
 
 #[test]

@@ -317,6 +317,38 @@ impl Matrix<'_> {
     }
 }
 
+/// The documented steps are those that are taken, each announced before and after.
+#[test]
+fn every_step_is_documented_and_taken() {
+    let world = World::new();
+    let copy = world.dir.path().join("copy");
+    let catalog = world.open().unwrap();
+    let keys = [chunk(0, Artifact::Ledgers), chunk(0, Artifact::TxHash)];
+    build(&catalog, &keys).unwrap();
+    build_index(&catalog, coverage(0, 0)).unwrap();
+    make_hot(&catalog, 1).unwrap();
+    crate::RecoveryPlan::for_range(&catalog.state(), &geometry(), GENESIS, GENESIS, true, true)
+        .and_then(|plan| plan.apply(&catalog))
+        .unwrap();
+    retire(&catalog, &keys).unwrap();
+    remove_hot(&catalog, 1).unwrap();
+    catalog.update_rows(|rows| rows.put("audit:x", b"")).unwrap();
+    catalog.backup(&copy).unwrap();
+    drop(catalog);
+    let disk: Arc<dyn Disk> = Arc::new(world.disk.clone());
+    crate::restore(&disk, &world.layout(), copy, crate::RestoreOptions::default()).unwrap();
+    let labels = world.disk.labels();
+    // Steps of the tests' own are the engine's.
+    let own = |label: &&String| !label.ends_with("hot create") && !label.ends_with("hot remove");
+    let steps = labels.iter().filter(|label| label.starts_with("before ") || label.starts_with("after "));
+    let seen: BTreeSet<&str> = steps.filter(own).map(String::as_str).collect();
+    let known: BTreeSet<String> = steps::STEPS
+        .iter()
+        .flat_map(|step| ["before", "after"].map(|when| format!("{when} {}", step.name)))
+        .collect();
+    assert_eq!(seen, known.iter().map(String::as_str).collect());
+}
+
 /// A disk that tells of every step, and may be told to fail there.
 struct Hooked<D, F> {
     disk: D,
