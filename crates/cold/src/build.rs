@@ -17,7 +17,7 @@ use std::{
 
 use icecore_diskio::{Disk, IfExists};
 use icecore_ledger::{ChunkId, Decoder, Geometry, LedgerRange, LedgerStream, Source};
-use icecore_txindex::{Options, Progress, build_index_with};
+use icecore_txindex::{Algorithm, Options, Progress, build_index_with};
 
 use crate::{
     ChunkCounts, ChunkTask, Control, Coverage, Error, Inventory, Kind, Layout, LedgerPack, Manifest, Plan,
@@ -65,6 +65,15 @@ impl Builder<'_> {
     /// Of the source, the decoder, the formats and the disk; [`Error::GeometryChanged`], [`Error::NoCompleteChunk`],
     /// [`Error::Busy`], [`Error::Cancelled`]. Sealed files are kept in every case, half-written ones never.
     pub fn build(&self, range: LedgerRange) -> Result<BuildReport> {
+        self.build_with_index(range, None)
+    }
+
+    /// [`build`](Builder::build) that chooses the algorithm of the indexes built here and from here on, or leaves it as
+    /// it was chosen. Indexes that are there stay as they are until a wider one takes their place.
+    ///
+    /// # Errors
+    /// Those of [`build`](Builder::build).
+    pub fn build_with_index(&self, range: LedgerRange, index: Option<Algorithm>) -> Result<BuildReport> {
         let geometry = &self.manifest.geometry;
         let (first, last) = chunks_in(geometry, range)?;
         self.disk.create_dir_all(self.layout.root())?;
@@ -72,6 +81,9 @@ impl Builder<'_> {
         let plan = plan(&Inventory::scan(&*self.disk, &self.layout)?, geometry, first, last);
         self.check_source(&plan)?;
         self.manifest.pin(&self.disk, &self.layout)?;
+        if let Some(index) = index {
+            Manifest::choose_index(&self.disk, &self.layout, index)?;
+        }
         sweep_partials(&*self.disk, &self.layout)?;
         let counts = self.build_chunks(&plan)?;
         let mut report = BuildReport {
@@ -185,8 +197,8 @@ impl Builder<'_> {
     }
 }
 
-/// Builds the index of a coverage from the hash runs of its chunks, and gives the number of keys. One that is there is
-/// replaced. When this returns without error, the file and its name are durable.
+/// Builds the index of a coverage from the hash runs of its chunks, with the algorithm that the store has chosen, and gives
+/// the number of keys. One that is there is replaced. When this returns without error, the file and its name are durable.
 ///
 /// # Errors
 /// [`Error::TxIndex`] for a run that is missing or damaged and for two equal keys, [`Error::ChunkOutOfRange`],
@@ -197,6 +209,19 @@ pub fn build_index(
     geometry: &Geometry,
     coverage: &Coverage,
     workers: usize,
+    control: &Control,
+) -> Result<u64> {
+    let options = Options::new().algorithm(Manifest::index_algorithm(&**disk, layout)?).workers(workers);
+    build_index_as(disk, layout, geometry, coverage, options, control)
+}
+
+/// The same, with an algorithm and workers of the caller's choice.
+pub(crate) fn build_index_as(
+    disk: &Arc<dyn Disk>,
+    layout: &Layout,
+    geometry: &Geometry,
+    coverage: &Coverage,
+    options: Options,
     control: &Control,
 ) -> Result<u64> {
     let runs: Vec<PathBuf> = coverage.chunks().map(|chunk| layout.file(Kind::Run, chunk)).collect();
@@ -210,7 +235,7 @@ pub fn build_index(
         control.done.store(progress.entries_done, Relaxed);
         if control.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
-    let options = Options::new().workers(workers).if_exists(IfExists::Replace);
+    let options = options.if_exists(IfExists::Replace);
     match build_index_with(disk, &out, ledgers, &runs, options, progress) {
         Err(icecore_txindex::Error::Cancelled) => Err(Error::Cancelled),
         built => Ok(built?),

@@ -61,6 +61,7 @@ pub use build::{BuildReport, Builder, build_index};
 pub use chunk::{ChunkBuild, ChunkCounts, event_paths};
 pub use control::Control;
 pub use error::{Error, Result};
+pub use icecore_txindex::Algorithm;
 pub use inventory::{ChunkFiles, Inventory};
 pub use layout::{Coverage, Kind, Layout};
 pub use lock::StoreLock;

@@ -4,6 +4,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use icecore_diskio::{Disk, IfExists, PendingFile};
 use icecore_ledger::Geometry;
+use icecore_txindex::Algorithm;
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Layout, Result};
@@ -30,6 +31,9 @@ struct File {
     chunks_per_window: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     network: Option<String>,
+    /// The name of the algorithm that indexes are built with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    index: Option<String>,
 }
 
 impl Manifest {
@@ -38,6 +42,41 @@ impl Manifest {
     /// # Errors
     /// [`Error::Manifest`] for a file that is not one, or of a newer layout.
     pub fn read(disk: &dyn Disk, layout: &Layout) -> Result<Option<Manifest>> {
+        let Some(file) = Self::read_file(disk, layout)? else { return Ok(None) };
+        let bad = |what: String| Error::Manifest { path: layout.manifest(), what };
+        let geometry =
+            Geometry::new(file.ledgers_per_chunk, file.chunks_per_window).map_err(|e| bad(e.to_string()))?;
+        Ok(Some(Manifest { geometry, network: file.network }))
+    }
+
+    /// The algorithm that a store's indexes are built with from here on: the one chosen last, else the interoperable one.
+    /// Each index that is there says itself which one it was built with.
+    ///
+    /// # Errors
+    /// [`Error::Manifest`] for a file that is not one, or that names an algorithm that this program does not know.
+    pub fn index_algorithm(disk: &dyn Disk, layout: &Layout) -> Result<Algorithm> {
+        match Self::read_file(disk, layout)?.and_then(|file| file.index) {
+            None => Ok(Algorithm::default()),
+            Some(name) => name
+                .parse::<Algorithm>()
+                .map_err(|e| Error::Manifest { path: layout.manifest(), what: e.to_string() }),
+        }
+    }
+
+    /// Chooses the algorithm that a store's indexes are built with from here on. Those that are there stay as they are. A
+    /// store that is not there yet is not made.
+    ///
+    /// # Errors
+    /// [`Error::Manifest`] for a file that is not one, and those of the disk.
+    pub fn choose_index(disk: &Arc<dyn Disk>, layout: &Layout, algorithm: Algorithm) -> Result<()> {
+        let Some(file) = Self::read_file(&**disk, layout)? else { return Ok(()) };
+        if Self::index_algorithm(&**disk, layout).is_ok_and(|chosen| chosen == algorithm) {
+            return Ok(());
+        }
+        write_file(disk, layout, &File { index: Some(algorithm.name().to_owned()), ..file })
+    }
+
+    fn read_file(disk: &dyn Disk, layout: &Layout) -> Result<Option<File>> {
         let path = layout.manifest();
         let bad = |what: String| Error::Manifest { path: path.clone(), what };
         match disk.file_len(&path)? {
@@ -55,9 +94,7 @@ impl Manifest {
                 file.layout
             )));
         }
-        let geometry =
-            Geometry::new(file.ledgers_per_chunk, file.chunks_per_window).map_err(|e| bad(e.to_string()))?;
-        Ok(Some(Manifest { geometry, network: file.network }))
+        Ok(Some(file))
     }
 
     /// Writes the manifest where there is none, or checks that the one there says the same; a network that it did not
@@ -103,21 +140,26 @@ impl Manifest {
     }
 
     fn write(&self, disk: &Arc<dyn Disk>, layout: &Layout) -> Result<()> {
-        disk.create_dir_all(layout.root())?;
-        let path: PathBuf = layout.manifest();
         let file = File {
             layout: LAYOUT_VERSION,
             ledgers_per_chunk: self.geometry.ledgers_per_chunk(),
             chunks_per_window: self.geometry.chunks_per_window(),
             network: self.network.clone(),
+            index: Self::read_file(&**disk, layout)?.and_then(|file| file.index),
         };
-        let text = serde_json::to_string_pretty(&file)
-            .map_err(|e| Error::Manifest { path: path.clone(), what: e.to_string() })?;
-        let pending = PendingFile::create(disk, &path, IfExists::Replace)?;
-        pending.write_all_at(text.as_bytes(), 0)?;
-        pending.write_all_at(b"\n", text.len() as u64)?;
-        Ok(pending.commit()?)
+        write_file(disk, layout, &file)
     }
+}
+
+fn write_file(disk: &Arc<dyn Disk>, layout: &Layout, file: &File) -> Result<()> {
+    disk.create_dir_all(layout.root())?;
+    let path: PathBuf = layout.manifest();
+    let text = serde_json::to_string_pretty(file)
+        .map_err(|e| Error::Manifest { path: path.clone(), what: e.to_string() })?;
+    let pending = PendingFile::create(disk, &path, IfExists::Replace)?;
+    pending.write_all_at(text.as_bytes(), 0)?;
+    pending.write_all_at(b"\n", text.len() as u64)?;
+    Ok(pending.commit()?)
 }
 
 fn check_geometry(layout: &Layout, found: &Geometry, asked: (u32, u32)) -> Result<()> {
@@ -153,6 +195,37 @@ mod tests {
         let other = Manifest { network: Some("b".into()), ..first.clone() };
         assert!(matches!(other.pin(&disk, &layout), Err(Error::NetworkChanged { .. })));
         Manifest { network: None, ..first }.pin(&disk, &layout).unwrap();
+    }
+
+    #[test]
+    fn the_last_choice_of_an_index_stays() {
+        let (disk, layout) = (disk(), Layout::new("/s"));
+        let chosen = || Manifest::index_algorithm(&*disk, &layout).unwrap();
+        Manifest::choose_index(&disk, &layout, Algorithm::Compact).unwrap();
+        assert_eq!((chosen(), Manifest::read(&*disk, &layout).unwrap()), (Algorithm::Bijection, None));
+        let manifest = Manifest { geometry: Geometry::new(10, 100).unwrap(), network: None };
+        manifest.pin(&disk, &layout).unwrap();
+        assert_eq!(chosen(), Algorithm::Bijection);
+        for algorithm in Algorithm::ALL.into_iter().rev() {
+            Manifest::choose_index(&disk, &layout, algorithm).unwrap();
+            assert_eq!(chosen(), algorithm);
+        }
+        Manifest::choose_index(&disk, &layout, Algorithm::Compact).unwrap();
+        let named = Manifest { network: Some("a".into()), ..manifest };
+        named.pin(&disk, &layout).unwrap();
+        assert_eq!((chosen(), Manifest::read(&*disk, &layout).unwrap()), (Algorithm::Compact, Some(named)));
+    }
+
+    #[test]
+    fn an_unknown_index_is_named() {
+        let (disk, layout) = (disk(), Layout::new("/s"));
+        let text = r#"{"layout":1,"ledgers_per_chunk":10,"chunks_per_window":10,"index":"tiny"}"#;
+        disk.create_exclusive(&layout.manifest()).unwrap().write_all_at(text.as_bytes(), 0).unwrap();
+        let error = Manifest::index_algorithm(&*disk, &layout).unwrap_err().to_string();
+        assert!(error.contains("tiny") && error.contains("compact"), "{error}");
+        // Whoever chooses another need not care.
+        Manifest::choose_index(&disk, &layout, Algorithm::Bijection).unwrap();
+        assert_eq!(Manifest::index_algorithm(&*disk, &layout).unwrap(), Algorithm::Bijection);
     }
 
     #[test]

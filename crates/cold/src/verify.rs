@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 
 use icecore_diskio::{IfExists, first_difference};
 use icecore_ledger::{ChunkId, Decoder, Source, TxHash};
-use icecore_txindex::Run;
+use icecore_txindex::{Options, Run};
 
 use crate::{
     Control, Coverage, Error, Kind, Layout, Result, Store,
-    build::{build_index, ledgers_of},
+    build::{build_index_as, ledgers_of},
     chunk::ChunkBuild,
 };
 
@@ -216,7 +216,8 @@ impl Deep<'_> {
             }
         }
         let geometry = &store.manifest().geometry;
-        build_index(store.disk(), self.again, geometry, coverage, self.workers, self.control)?;
+        let options = Options::new().algorithm(index.algorithm()).workers(self.workers);
+        build_index_as(store.disk(), self.again, geometry, coverage, options, self.control)?;
         let compared = self.compare(&path, &self.again.index(coverage));
         store.disk().remove(&self.again.index(coverage))?;
         compared

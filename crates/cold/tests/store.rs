@@ -8,8 +8,8 @@ use std::{
 };
 
 use icecore_cold::{
-    BuildReport, Builder, Checked, ChunkCounts, Control, Coverage, Error, Inventory, Kind, Layout, Manifest,
-    Result, Store,
+    Algorithm, BuildReport, Builder, Checked, ChunkCounts, Control, Coverage, Error, Inventory, Kind, Layout,
+    Manifest, Result, Store, open_index,
 };
 use icecore_diskio::{Disk, Fault, FaultyDisk, RealDisk};
 use icecore_events::{Filter, Order, Query};
@@ -37,6 +37,16 @@ impl Setup {
     }
 
     fn build_from(&self, source: &dyn Source, range: LedgerRange, workers: usize) -> Result<BuildReport> {
+        self.build_with_index(source, range, workers, None)
+    }
+
+    fn build_with_index(
+        &self,
+        source: &dyn Source,
+        range: LedgerRange,
+        workers: usize,
+        index: Option<Algorithm>,
+    ) -> Result<BuildReport> {
         Builder {
             disk: Arc::clone(&self.disk),
             layout: self.layout.clone(),
@@ -46,7 +56,7 @@ impl Setup {
             workers,
             control: &self.control,
         }
-        .build(range)
+        .build_with_index(range, index)
     }
 
     fn build(&self, first: u32, last: u32, workers: usize) -> Result<BuildReport> {
@@ -268,6 +278,40 @@ fn a_build_beside_a_build_is_refused() {
     assert!(matches!(setup.build(2, 11, 1), Err(Error::Busy { .. })));
     drop(held);
     setup.build(2, 11, 1).unwrap();
+}
+
+#[test]
+fn indexes_are_built_as_was_chosen_last() {
+    for algorithm in Algorithm::ALL {
+        let dir = tempfile::tempdir().unwrap();
+        let setup = Setup::real(&dir);
+        let build = |last, index| setup.build_with_index(&source(), range(2, last), 2, index).unwrap();
+        let algorithms = || {
+            let store = setup.store();
+            let open = |coverage: &Coverage| {
+                open_index(&*setup.disk, &setup.layout, &store.manifest().geometry, coverage).unwrap()
+            };
+            store.inventory().indexes.keys().map(|coverage| open(coverage).algorithm()).collect::<Vec<_>>()
+        };
+        // Windows have four chunks: one is whole, one is begun.
+        build(51, Some(algorithm));
+        assert_eq!(algorithms(), [algorithm; 2]);
+        // What is there stays, and says itself what it is.
+        build(51, Some(Algorithm::Bijection));
+        assert_eq!(algorithms(), [algorithm; 2]);
+        build(61, None);
+        assert_eq!(algorithms(), [algorithm, Algorithm::Bijection]);
+        let store = setup.store();
+        for (seq, raw) in raw_ledgers() {
+            for hash in StellarDecoder.decode(&raw).unwrap().hashes() {
+                assert_eq!(store.transaction(&hash, &StellarDecoder).unwrap().unwrap().ledger, seq);
+            }
+        }
+        for n in 0..=255 {
+            assert!(store.transaction(&TxHash([n; 32]), &StellarDecoder).unwrap().is_none());
+        }
+        setup.verify().into_iter().chain(setup.verify_deep()).for_each(|one| one.result.unwrap());
+    }
 }
 
 #[test]
