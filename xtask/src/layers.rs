@@ -62,7 +62,7 @@ const MAP: &[Row] = &[
     ),
     row(
         "catalog",
-        &["diskio", "ledger", "cold", "rockstore"],
+        &["diskio", "ledger", "events", "txindex", "cold", "rockstore"],
         &["arc-swap", "jiff", "libc", "serde", "serde_json", "tempfile", "thiserror", "tracing"],
     ),
     row(

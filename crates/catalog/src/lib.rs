@@ -5,6 +5,7 @@
 //! State                    what there is, and how far it can be trusted; replaced whole, so a reader keeps a moment
 //! Catalog                  open · begin · freeze · commit_index · demote · destroy · hot_*        one synced batch each
 //! Pins                     what is fixed at the first start
+//! audit                    what there is, held against what there should be
 //! backup · restore · RecoveryPlan                                                   a copy, its return, distrust
 //! ```
 //!
@@ -49,6 +50,7 @@
 
 #[cfg(test)]
 mod acceptance;
+pub mod audit;
 mod backup;
 mod catalog;
 mod claim;
