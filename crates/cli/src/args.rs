@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use icecore_cold::Algorithm;
 use icecore_ledger::{LedgerSeq, TxHash};
 
 use crate::{config::Settings, fail::Outcome};
@@ -65,6 +66,10 @@ pub(crate) struct Build {
     /// Chunks to a window [default: the store's, or 1000]
     #[arg(long, value_name = "N")]
     pub(crate) chunks_per_window: Option<u32>,
+    /// How indexes of transactions are built here and from here on; those that are there stay as they are
+    /// [default: as the store has it, or bijection, which other programs read too]
+    #[arg(long, value_name = "bijection|ptrhash|fast|compact")]
+    pub(crate) index: Option<Algorithm>,
     /// Threads that work at once [default: one per core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) workers: Option<u16>,

@@ -19,6 +19,7 @@ pub(crate) fn run(args: &Build, out: &Output) -> Outcome {
     let OpenedSource { source, network_passphrase } = icecore_stellar::source::open(&args.source)?;
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let layout = Layout::new(&args.out);
+    crate::daemon::refuse_kept(&layout)?;
     let geometry = Manifest::geometry_for(&*disk, &layout, args.ledgers_per_chunk, args.chunks_per_window)?;
     let range = range(args, &*source)?;
     // From here on Ctrl-C has something to tidy up.
@@ -34,7 +35,7 @@ pub(crate) fn run(args: &Build, out: &Output) -> Outcome {
     };
     let began = Instant::now();
     let progress = Progress::watch(&control, "building");
-    let report = builder.build(range);
+    let report = builder.build_with_index(range, args.index);
     drop(progress);
     print(&report?, began.elapsed().as_secs_f64(), out)
 }

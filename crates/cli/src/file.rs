@@ -191,7 +191,7 @@ fn stat_index(index: &Index, path: &Path, file_bytes: u64, fields: &mut Map<Stri
     let bits = 8.0 * file_bytes as f64 / header.keys.max(1) as f64;
     fields.extend(object(json!({
         "kind": if path.extension().is_some_and(|e| e == "idx") { "window index" } else { "hash index" },
-        "algorithm": format!("{:?}", header.algorithm),
+        "algorithm": header.algorithm.name(),
         "keys": header.keys,
         "blocks": header.blocks,
         "payload_bytes": header.payload_bytes,
