@@ -163,15 +163,18 @@ pub(crate) fn finish(disk: &dyn Disk, layout: &Layout) -> Result<()> {
         return tree::remove(&places.discarded());
     };
     tracing::warn!(path = %places.dir.display(), "a restore was cut short: finishing it");
-    match peek(&places.staged()) {
-        // It was whole and durable before the record was written.
-        Err(e) if !e.is_retryable() && !mutants::on("damaged_copy_installed") => {
-            tracing::error!(error = %e, "the restored copy is damaged: the old catalog stays");
-            undo(&places, &intent)
-        }
-        Err(e) if e.is_retryable() => Err(e),
-        _ => complete(disk, &places, &intent),
+    // The copy was whole and durable before the record was written.
+    let damaged = match peek(&places.staged()) {
+        Ok(Some(_)) => false,
+        Ok(None) => places.staged().exists() || !places.live().exists(),
+        Err(e) if e.is_retryable() => return Err(e),
+        Err(_) => true,
+    };
+    if damaged && !mutants::on("damaged_copy_installed") {
+        tracing::error!(path = %places.staged().display(), "the restored copy is damaged: the old catalog stays");
+        return undo(&places, &intent);
     }
+    complete(disk, &places, &intent)
 }
 
 /// Goes from the record to the end, from wherever it stands.

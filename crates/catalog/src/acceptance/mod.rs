@@ -276,6 +276,7 @@ impl Matrix<'_> {
                 }
             }
         }
+        println!("{cases} cases");
         cases
     }
 

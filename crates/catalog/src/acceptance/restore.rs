@@ -127,7 +127,7 @@ fn restored_keys_and_files_come_together() {
     drop(catalog);
     // What was kept is a backup in turn, also of the same second.
     let kept = report.kept.unwrap();
-    assert_eq!(kept_catalogs(dir.path()), [kept.clone()]);
+    assert_eq!(kept_catalogs(dir.path()), std::slice::from_ref(&kept));
     let disk: Arc<dyn Disk> = Arc::new(disk);
     let again = restore(&disk, &layout(dir.path()), &kept, KEEP).unwrap();
     assert_ne!(again.generation, generation);
@@ -398,10 +398,14 @@ fn a_recorded_copy_that_is_damaged_is_taken_back() {
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     first_life(&disk, dir.path());
     second_life(&disk, dir.path());
-    for at in ["after restore intent", "after restore aside"] {
+    let staged = dir.path().join("store/catalog/restore.new");
+    let damages: [&dyn Fn(); 2] =
+        [&|| fs::remove_file(staged.join("CURRENT")).unwrap(), &|| fs::remove_dir_all(&staged).unwrap()];
+    let cases = [("after restore intent", 0), ("after restore aside", 0), ("after restore aside", 1)];
+    for (at, damage) in cases {
         let more = [("AT", at.to_owned()), ("KEEP", "true".to_owned())];
         assert!(!spawn("restore::child_restores", dir.path(), &more).wait().unwrap().success());
-        fs::remove_file(dir.path().join("store/catalog/restore.new/CURRENT")).unwrap();
+        damages[damage]();
         assert_eq!(words(&open(Arc::clone(&disk), dir.path()).state()), old_words());
         assert_eq!(kept_catalogs(dir.path()).len(), 0);
     }
