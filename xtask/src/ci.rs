@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::{
-    formats, fuzz, layers, loom, mutants,
+    formats, fuzz, layers, loom, mutants, preflight,
     shell::{Result, cargo, run},
     test, tools,
 };
@@ -18,6 +18,7 @@ struct Step {
 const STEPS: &[Step] = &[
     Step { name: "format", command: "cargo fmt --all --check", run: || done(format_check()) },
     Step { name: "layers", command: "cargo xtask layers", run: || done(layers::check()) },
+    Step { name: "migrations", command: "cargo xtask migrations", run: preflight::ci },
     Step {
         name: "lints",
         command: "cargo clippy --workspace --all-targets --all-features -- -D warnings",
@@ -67,13 +68,13 @@ pub(crate) fn run_all() -> Result {
     }
     println!("\n=== summary ===");
     for (name, outcome, took) in &table {
-        println!("{name:>8} {:>7.1} s  {outcome}", took.as_secs_f64());
+        println!("{name:>10} {:>7.1} s  {outcome}", took.as_secs_f64());
     }
     for step in &STEPS[table.len()..] {
-        println!("{:>8}            not run", step.name);
+        println!("{:>10}            not run", step.name);
     }
     let total: Duration = table.iter().map(|(.., took)| *took).sum();
-    println!("   total {:>7.1} s", total.as_secs_f64());
+    println!("     total {:>7.1} s", total.as_secs_f64());
     failure.map_or(Ok(()), Err)
 }
 

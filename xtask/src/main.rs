@@ -7,6 +7,7 @@ mod fuzz;
 mod layers;
 mod loom;
 mod mutants;
+mod preflight;
 mod seeds;
 mod shell;
 mod tools;
@@ -49,6 +50,8 @@ enum Task {
     },
     /// Check that crates depend on nothing but what the map of crates allows, and print the map
     Layers,
+    /// Check that whatever changes stored data runs in the background or says what it costs (exit status 1 where not)
+    Migrations(preflight::Args),
     /// Run each acceptance test against the broken variants it must catch
     Mutants(mutants::Args),
     /// Check the hand-written handshakes between threads against every interleaving (loom)
@@ -66,7 +69,11 @@ enum Task {
 }
 
 fn main() -> ExitCode {
-    match perform(Cli::parse().task) {
+    let task = Cli::parse().task;
+    if let Task::Migrations(args) = &task {
+        return preflight::main(args);
+    }
+    match perform(task) {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
             eprintln!("error: {message}");
@@ -82,6 +89,7 @@ fn perform(task: Task) -> Result {
         Task::Ci => ci::run_all(),
         Task::Formats { cases } => formats::check(cases.as_deref()),
         Task::Layers => layers::check(),
+        Task::Migrations(_) => preflight::ci().map(drop),
         Task::Mutants(args) => mutants::check(&args).map(|outcome| println!("{outcome}")),
         Task::Loom => loom::check(),
         Task::Fuzz(args) => fuzz::fuzz(&args).map(|outcome| println!("{outcome}")),

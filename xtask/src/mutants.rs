@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! docs/acceptance/CRATE.md   | # | test | covers | mutant | what the mutant breaks |
+//! docs/acceptance/PART.md    the same for a part of a crate, see PARTS
 //! crates/CRATE/src           if mutants::on("mutant") { broken } else { right }        compiled under cfg(test) only
 //! ```
 
@@ -27,6 +28,9 @@ const SWITCH: &str = "ICECORE_MUTANT";
 /// A test that is not over by then hangs, which is a way to fail.
 const LIMIT: Duration = Duration::from_secs(30);
 
+/// Parts of crates that have a table of their own: the table's name, the crate, and the folder of its source.
+const PARTS: &[(&str, &str, &str)] = &[("migrations", "catalog", "crates/catalog/src/migrations")];
+
 /// What to check.
 #[derive(clap::Args, Default)]
 pub(crate) struct Args {
@@ -43,6 +47,9 @@ struct Row {
 /// A test binary with what its crate's table says of it.
 struct Suite {
     name: String,
+    /// The crate's folder, and that of the source with these mutants.
+    home: PathBuf,
+    source: PathBuf,
     binary: PathBuf,
     /// Full names of all its tests.
     tests: Vec<String>,
@@ -108,7 +115,11 @@ fn suites(chosen: &[String]) -> Result<Vec<Suite>> {
 impl Suite {
     fn build(name: String, table: &Path) -> Result<Self> {
         let text = fs::read_to_string(table).map_err(|e| format!("{}: {e}", table.display()))?;
-        let package = format!("icecore-{name}");
+        let part = PARTS.iter().find(|(part, ..)| *part == name);
+        let crate_ = part.map_or(name.as_str(), |(_, crate_, _)| crate_);
+        let package = format!("icecore-{crate_}");
+        let home = root().join("crates").join(crate_);
+        let source = part.map_or(home.join("src"), |(.., source)| root().join(source));
         let args =
             ["test", "--package", &package, "--lib", "--all-features", "--no-run", "--message-format=json"];
         let messages = output(cargo().args(args))?;
@@ -120,7 +131,8 @@ impl Suite {
             .ok_or_else(|| format!("{package} has no test binary"))?;
         let listed = output(Command::new(&binary).args(["--list", "--format=terse"]))?;
         let tests = listed.lines().filter_map(|line| Some(line.strip_suffix(": test")?.to_owned())).collect();
-        Ok(Suite { name, binary, tests, rows: text.lines().filter_map(row).collect() })
+        let rows = text.lines().filter_map(row).collect();
+        Ok(Suite { name, home, source, binary, tests, rows })
     }
 
     /// The full names of a test, which may stand in several modules, one for each thing it is run on.
@@ -139,7 +151,7 @@ impl Suite {
             problems.push(format!("{}: there is no test `{}`", self.name, row.test));
         }
         let mut source = String::new();
-        read_sources(&root().join("crates").join(&self.name).join("src"), &mut source)?;
+        read_sources(&self.source, &mut source)?;
         let in_code: BTreeSet<&str> =
             source.split("mutants::on(\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
         let in_table: BTreeSet<&str> =
@@ -170,7 +182,7 @@ impl Suite {
     fn run_within(&self, tests: &[&str], mutant: Option<&str>, limit: Duration) -> Result<Outcome> {
         let mut command = Command::new(&self.binary);
         command.arg("--exact").args(tests).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        command.current_dir(root().join("crates").join(&self.name));
+        command.current_dir(&self.home);
         if let Some(mutant) = mutant {
             command.env(SWITCH, mutant);
         }
@@ -199,6 +211,9 @@ enum Outcome {
 fn read_sources(dir: &Path, source: &mut String) -> Result {
     for entry in fs::read_dir(dir).map_err(|e| format!("{}: {e}", dir.display()))?.flatten() {
         let path = entry.path();
+        if PARTS.iter().any(|(.., part)| path == root().join(part)) {
+            continue;
+        }
         if path.is_dir() {
             read_sources(&path, source)?;
         } else {

@@ -10,7 +10,7 @@ use std::{
     io,
     os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use arc_swap::ArcSwap;
@@ -22,6 +22,7 @@ use crate::{
     CatalogReader, Error, Key, Owner, Pins, Result, State,
     claim::{Claim, OwnerLock},
     load::{self, FAMILIES, ROWS, load, peek},
+    migrations::{Slot, Slots, Turn},
     mutants, pins, restore, steps,
 };
 
@@ -41,7 +42,7 @@ pub struct Catalog {
     state: ArcSwap<State>,
     pins: ArcSwap<Pins>,
     generation: String,
-    writer: Mutex<Writer>,
+    writer: Slots<Writer>,
 }
 
 /// The right to write.
@@ -106,7 +107,7 @@ impl Catalog {
             state: ArcSwap::from_pointee(loaded.state),
             pins: ArcSwap::from_pointee(loaded.pins),
             generation: loaded.generation,
-            writer: Mutex::default(),
+            writer: Slots::default(),
         })
     }
 
@@ -168,8 +169,13 @@ impl Catalog {
         &self.store
     }
 
-    pub(crate) fn writer(&self) -> MutexGuard<'_, Writer> {
-        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Waits for the turn of live work.
+    pub(crate) fn writer(&self) -> Slot<'_, Writer> {
+        self.writers().take(Turn::Live)
+    }
+
+    pub(crate) fn writers(&self) -> &Slots<Writer> {
+        &self.writer
     }
 
     /// Makes some changes in one batch, under a step's name.

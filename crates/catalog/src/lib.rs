@@ -5,6 +5,7 @@
 //! State                    what there is, and how far it can be trusted; replaced whole, so a reader keeps a moment
 //! Catalog                  open · begin · freeze · commit_index · demote · destroy · hot_*        one synced batch each
 //! Pins                     what is fixed at the first start
+//! migrations               changes of rows that take their time, in the background
 //! audit                    what there is, held against what there should be
 //! backup · restore · RecoveryPlan                                                   a copy, its return, distrust
 //! ```
@@ -57,6 +58,7 @@ mod claim;
 mod error;
 mod keys;
 mod load;
+pub mod migrations;
 mod mutants;
 mod pins;
 mod protocol;

@@ -6,6 +6,7 @@ use crate::{
     Catalog, Error, Result,
     keys::PREFIXES_OF_OTHERS,
     load::{MAX_VALUE_BYTES, ROWS},
+    migrations::Turn,
     steps,
 };
 
@@ -98,7 +99,15 @@ impl Catalog {
         &self,
         act: impl FnOnce(&mut RowUpdate<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
-        let mut writer = self.writer();
+        self.update_rows_at(Turn::Live, act)
+    }
+
+    pub(crate) fn update_rows_at<T, E: From<Error>>(
+        &self,
+        turn: Turn,
+        act: impl FnOnce(&mut RowUpdate<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let mut writer = self.writers().take(turn);
         let mut update = RowUpdate { catalog: self, batch: Batch::new(), pins: false };
         let done = act(&mut update)?;
         let RowUpdate { batch, pins, .. } = update;
