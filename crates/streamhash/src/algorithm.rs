@@ -161,6 +161,7 @@ impl Decoder {
     pub(crate) fn into_portable(self) -> Self {
         match self {
             Decoder::Bijection(decoder) => Decoder::Bijection(decoder.into_portable()),
+            Decoder::Fast(decoder) => Decoder::Fast(decoder.into_portable()),
             Decoder::Compact(decoder) => Decoder::Compact(decoder.into_portable()),
             other => other,
         }

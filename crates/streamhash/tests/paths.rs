@@ -21,7 +21,7 @@ fn agree(entries: &Entries, options: &Options) -> Result<Vec<u8>, String> {
 
 #[test]
 fn uniform_keys() {
-    for algorithm in [Algorithm::Bijection, Algorithm::PtrHash, Algorithm::Compact] {
+    for algorithm in Algorithm::ALL {
         for count in [1, 2, 100, 3000, 70_000] {
             let options = Options::new().algorithm(algorithm).payload_bytes(3).fingerprint_bytes(1);
             agree(&entries(count as u64, count, 3), &options).unwrap();

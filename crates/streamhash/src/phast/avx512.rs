@@ -14,18 +14,18 @@
 use std::arch::x86_64::*;
 
 use super::{
-    ROWS,
+    COLUMN_BITS, Decoder, ROWS,
     sweep::{self, Buckets, COST, Lap, MAX_COLUMNS},
 };
-use crate::simd::Path;
+use crate::{algorithm::Damage, key::Key, simd::Path};
 
 /// Proof that the processor has what this module is compiled for.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Avx512(());
+pub(crate) struct Avx512(());
 
 impl Avx512 {
     /// `None` also where the path is another one.
-    pub(super) fn detect(path: Path) -> Option<Self> {
+    pub(crate) fn detect(path: Path) -> Option<Self> {
         let has_all = path.is_avx512()
             && is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512bw")
@@ -38,6 +38,22 @@ impl Avx512 {
             && is_x86_feature_detected!("lzcnt")
             && is_x86_feature_detected!("popcnt");
         has_all.then_some(Avx512(()))
+    }
+
+    /// As [`Decoder::find_bumped_slot`], where counting bits takes an instruction.
+    pub(super) fn bumped_slot(
+        self,
+        decoder: &Decoder,
+        tail: &[u8],
+        keys: u32,
+        key: Key,
+    ) -> Result<Option<u32>, Damage> {
+        #[target_feature(enable = "bmi1,bmi2,lzcnt,popcnt")]
+        fn inside(decoder: &Decoder, tail: &[u8], keys: u32, key: Key) -> Result<Option<u32>, Damage> {
+            decoder.find_bumped_slot(tail, keys, key)
+        }
+        // SAFETY: there is no `self` where a feature is missing.
+        unsafe { inside(decoder, tail, keys, key) }
     }
 
     /// As the portable code.
@@ -102,7 +118,7 @@ fn place(buckets: &Buckets<'_>, laps: &mut [Lap], seeds: &mut [u8]) {
         seeds[bucket as usize] = if keys.len() <= LANES {
             place_few(laps, row % ROWS, keys)
         } else {
-            sweep::place::<4>(laps, row % ROWS, keys)
+            sweep::place::<COLUMN_BITS>(laps, row % ROWS, keys)
         };
     }
 }

@@ -1,8 +1,12 @@
+#[cfg(target_arch = "x86_64")]
+use super::avx512::Avx512;
 use super::{Hashed, MIN_FIRST_KEYS, Shape, holes, solve::MAX_LEVELS};
 use crate::{
     algorithm::Damage,
     format::Header,
     key::{Key, fast_range},
+    prefetch::prefetch,
+    simd::Path,
 };
 
 const CUT: Damage = Damage("a block's metadata is cut short");
@@ -12,13 +16,31 @@ const COUNT_BYTES: usize = 3;
 /// Finds slots in blobs whose length [`check_len`] has found right.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Decoder {
-    seed: u64,
+    pub(crate) seed: u64,
     blocks: u32,
+    /// For many keys at once.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) avx512: Option<Avx512>,
 }
 
 impl Decoder {
     pub(crate) fn new(header: &Header) -> Self {
-        Decoder { seed: header.global_seed, blocks: header.blocks }
+        Decoder {
+            seed: header.global_seed,
+            blocks: header.blocks,
+            #[cfg(target_arch = "x86_64")]
+            avx512: Avx512::detect(Path::best()),
+        }
+    }
+
+    /// The same, of portable code alone.
+    #[cfg(any(test, feature = "fuzz"))]
+    pub(crate) fn into_portable(self) -> Self {
+        Decoder {
+            #[cfg(target_arch = "x86_64")]
+            avx512: None,
+            ..self
+        }
     }
 
     /// Where in its block's blob the seed of a key is; the first byte after the seeds where there are none.
@@ -43,6 +65,15 @@ impl Decoder {
     /// The slot of a key whose bucket is bumped: below `keys`. `None` for some keys that are not in the block. `tail` is
     /// the blob from [`tail_at`] on.
     pub(crate) fn bumped_slot(&self, tail: &[u8], keys: u32, key: Key) -> Result<Option<u32>, Damage> {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(avx512) = self.avx512 {
+            return avx512.bumped_slot(self, tail, keys, key);
+        }
+        self.find_bumped_slot(tail, keys, key)
+    }
+
+    #[inline(always)]
+    pub(super) fn find_bumped_slot(&self, tail: &[u8], keys: u32, key: Key) -> Result<Option<u32>, Damage> {
         let Levels { shapes, seeds, holes, values } = Levels::read(tail)?;
         let (mut begin, mut seeds_at) = (0, 0);
         for (level, shape) in (1..).zip(shapes.iter().flatten()) {
@@ -57,6 +88,27 @@ impl Decoder {
             seeds_at += shape.buckets as usize;
         }
         Ok(None)
+    }
+}
+
+impl Decoder {
+    /// Begins to load the seed of a bumped key at the second level, where most of them are.
+    pub(crate) fn begin_to_load_seed(&self, tail: &[u8], key: Key) {
+        if let Ok(Levels { shapes: [Some(shape), ..], seeds, .. }) = Levels::read(tail) {
+            prefetch(seeds, Hashed::later(key, 1, self.seed).bucket(shape.buckets) as usize);
+        }
+    }
+
+    /// Begins to load what that seed leads to.
+    pub(crate) fn begin_to_load_hole(&self, tail: &[u8], keys: u32, key: Key) {
+        if let Ok(Levels { shapes: [Some(shape), ..], seeds, holes, values }) = Levels::read(tail) {
+            let hashed = Hashed::later(key, 1, self.seed);
+            let bucket = hashed.bucket(shape.buckets);
+            if let Some(seed @ 1..) = seeds.get(bucket as usize) {
+                let slot = shape.slot(hashed.layouts, *seed, shape.row(bucket));
+                holes::begin_to_load(holes, values, keys, slot as usize);
+            }
+        }
     }
 }
 
@@ -76,6 +128,7 @@ struct Levels<'a> {
 }
 
 impl<'a> Levels<'a> {
+    #[inline(always)]
     fn read(tail: &'a [u8]) -> Result<Self, Damage> {
         let (&count, tail) = tail.split_first().ok_or(CUT)?;
         let (counts, tail) = tail.split_at_checked(usize::from(count) * COUNT_BYTES).ok_or(CUT)?;
@@ -110,7 +163,7 @@ pub(crate) fn check(blob: &[u8], keys: u32) -> Result<(), Damage> {
     let Some(first) = levels.shapes.first().copied().flatten() else {
         return if levels.holes.is_empty() { Ok(()) } else { Err(CUT) };
     };
-    if first.slots > keys.next_multiple_of(4).max(super::ROWS) {
+    if first.slots > Shape::later(keys).slots.max(super::ROWS) {
         return Err(Damage("a level has more keys than its block"));
     }
     holes::check(levels.holes, levels.values, keys)

@@ -39,6 +39,8 @@ mod sweep;
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) mod trial;
 
+#[cfg(target_arch = "x86_64")]
+pub(crate) use avx512::Avx512;
 pub(crate) use decode::{Decoder, check, check_len, tail_at};
 pub(crate) use solve::Solver;
 
@@ -48,12 +50,25 @@ use crate::key::{Key, fast_range, mul_high};
 pub(crate) const KEYS_PER_BLOCK: usize = 1 << 18;
 
 /// With fewer keys the slices of the first level would overlap both ends of the block.
-const MIN_FIRST_KEYS: u32 = 1 << 13;
+pub(crate) const MIN_FIRST_KEYS: u32 = 1 << 13;
 
-const ROWS: u32 = 64;
+pub(crate) const ROWS: u32 = 64;
 const LAYOUTS: u32 = 4;
 /// So many rows a slice begins before the place of its bucket, so that the first buckets do not leave holes behind.
-const HOLD_ROWS: u32 = 28;
+pub(crate) const HOLD_ROWS: u32 = 28;
+
+/// Of the first level: binary logarithm of the number of columns.
+pub(crate) const COLUMN_BITS: u32 = 4;
+/// Of the first level, in units of 2^-16.
+pub(crate) const KEYS_PER_BUCKET: u32 = (4.65 * 65536.0) as u32;
+/// Of the first level, in units of 2^-32.
+pub(crate) const BUCKETS_PER_KEY: u32 = buckets_per_key(KEYS_PER_BUCKET);
+/// What the first word of a key is xored with before it is hashed for the first level.
+pub(crate) const FIRST_SALT: u64 = 0x9E6C_63D0_876A_3F2D;
+
+const fn buckets_per_key(keys_per_bucket: u32) -> u32 {
+    ((1 << 48) / keys_per_bucket as u64) as u32
+}
 
 /// What a level's number of keys says about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,13 +84,10 @@ struct Shape {
 }
 
 impl Shape {
-    const FIRST_COLUMN_BITS: u32 = 4;
-    const FIRST_KEYS_PER_BUCKET: u32 = (4.65 * 65536.0) as u32;
-
     /// The first level of a block of at least [`MIN_FIRST_KEYS`] keys.
     #[inline(always)]
     fn first(keys: u32) -> Self {
-        Self::new(Self::FIRST_COLUMN_BITS, Self::FIRST_KEYS_PER_BUCKET, keys, keys)
+        Self::new(COLUMN_BITS, KEYS_PER_BUCKET, keys, keys)
     }
 
     /// A later level. The smaller it is, the more of it is ends, and the narrower are its slices.
@@ -83,14 +95,17 @@ impl Shape {
         if keys >= 1 << 10 {
             Self::new(2, (4.5 * 65536.0) as u32, keys, keys.next_multiple_of(4))
         } else {
-            Self::new(0, (4.0 * 65536.0) as u32, keys, keys.max(ROWS))
+            // The smallest have room to spare, so that they are the last.
+            let spare = if keys < 256 { keys / 4 } else { 0 };
+            Self::new(0, (4.0 * 65536.0) as u32, keys, (keys + spare).max(ROWS))
         }
     }
 
     #[inline(always)]
     fn new(column_bits: u32, keys_per_bucket: u32, keys: u32, slots: u32) -> Self {
-        let buckets = ((u64::from(keys) << 16) / u64::from(keys_per_bucket)) as u32 + 1;
-        Shape { column_bits, keys_per_bucket, slots, buckets, last_row: (slots >> column_bits) - ROWS }
+        let buckets = (u64::from(keys) * u64::from(buckets_per_key(keys_per_bucket))) >> 32;
+        let last_row = (slots >> column_bits) - ROWS;
+        Shape { column_bits, keys_per_bucket, slots, buckets: buckets as u32 + 1, last_row }
     }
 
     /// The row at which the slice of a bucket begins.
@@ -132,7 +147,7 @@ impl Hashed {
 
     #[inline(always)]
     fn first_layouts(key: Key, seed: u64) -> u64 {
-        fold(key.k0 ^ 0x9E6C_63D0_876A_3F2D, key.k1 ^ seed)
+        fold(key.k0 ^ FIRST_SALT, key.k1 ^ seed)
     }
 
     /// At a later one.

@@ -10,7 +10,7 @@
 
 #[cfg(target_arch = "x86_64")]
 use super::avx512::Avx512;
-use super::{Hashed, LAYOUTS, ROWS, Shape};
+use super::{COLUMN_BITS, Hashed, LAYOUTS, ROWS, Shape};
 use crate::simd::Path;
 
 /// Larger buckets are bumped.
@@ -32,7 +32,7 @@ pub(super) const COST: [u8; ROWS as usize] = {
     costs
 };
 
-pub(super) const MAX_COLUMNS: usize = 1 << Shape::FIRST_COLUMN_BITS;
+pub(super) const MAX_COLUMNS: usize = 1 << COLUMN_BITS;
 
 /// A word per column, a bit per row.
 pub(super) type Lap = [u64; MAX_COLUMNS];
@@ -80,7 +80,7 @@ impl Sweep {
                     return avx512.place(&buckets, &mut self.laps, &mut self.seeds);
                 }
                 let _ = path;
-                buckets.place::<{ Shape::FIRST_COLUMN_BITS }>(&mut self.laps, &mut self.seeds);
+                buckets.place::<COLUMN_BITS>(&mut self.laps, &mut self.seeds);
             }
         }
     }
@@ -152,7 +152,7 @@ impl Sweep {
     /// Decides when each bucket is placed: sorts by its number less what it is ahead.
     fn order(&mut self, shape: &Shape) {
         let Sweep { starts, next, order, .. } = self;
-        let less = Shape::FIRST_COLUMN_BITS - shape.column_bits;
+        let less = COLUMN_BITS - shape.column_bits;
         let turns = AHEAD.map(|ahead| ((MAX_AHEAD - ahead) >> less) as usize);
         next.clear();
         next.resize(shape.buckets as usize + turns[1] + 1, 0);
@@ -197,10 +197,10 @@ impl<'a> Buckets<'a> {
         &self.layouts[self.starts[at] as usize..self.starts[at + 1] as usize]
     }
 
-    fn place<const COLUMN_BITS: u32>(&self, laps: &mut [Lap], seeds: &mut [u8]) {
+    fn place<const BITS: u32>(&self, laps: &mut [Lap], seeds: &mut [u8]) {
         for &bucket in self.order {
             let (keys, row) = (self.keys(bucket), self.shape.row(bucket));
-            seeds[bucket as usize] = place::<COLUMN_BITS>(slice(laps, row), row % ROWS, keys);
+            seeds[bucket as usize] = place::<BITS>(slice(laps, row), row % ROWS, keys);
         }
     }
 }
@@ -215,10 +215,10 @@ pub(super) fn slice(laps: &mut [Lap], row: u32) -> &mut [Lap; 2] {
 
 /// Takes the slots of the best seed for the keys of a bucket whose slice begins at row `begin` of the first lap. 0 where
 /// there is none.
-pub(super) fn place<const COLUMN_BITS: u32>(laps: &mut [Lap; 2], begin: u32, keys: &[u64]) -> u8 {
+pub(super) fn place<const BITS: u32>(laps: &mut [Lap; 2], begin: u32, keys: &[u64]) -> u8 {
     let mut tried = 0;
-    while let Some(seed) = best::<COLUMN_BITS>(laps, begin, keys, tried) {
-        if take::<COLUMN_BITS>(laps, begin, keys, seed) {
+    while let Some(seed) = best::<BITS>(laps, begin, keys, tried) {
+        if take::<BITS>(laps, begin, keys, seed) {
             return seed;
         }
         // Two of the keys have the same slot, whichever way the slice is turned.
@@ -229,15 +229,15 @@ pub(super) fn place<const COLUMN_BITS: u32>(laps: &mut [Lap; 2], begin: u32, key
 
 /// The column and the row of a key in a layout.
 #[inline(always)]
-fn offset<const COLUMN_BITS: u32>(layouts: u64, layout: u32) -> (usize, u32) {
+fn offset<const BITS: u32>(layouts: u64, layout: u32) -> (usize, u32) {
     let field = (layouts >> (16 * layout)) as u32;
-    ((field & ((1 << COLUMN_BITS) - 1)) as usize, (field >> COLUMN_BITS) % ROWS)
+    ((field & ((1 << BITS) - 1)) as usize, (field >> BITS) % ROWS)
 }
 
 /// Among the seeds that send all keys to free slots, the one of the least score, the least one of those; not of the
 /// layouts whose bits are set in `tried`.
 #[inline(always)]
-fn best<const COLUMN_BITS: u32>(laps: &[Lap; 2], begin: u32, keys: &[u64], tried: u32) -> Option<u8> {
+fn best<const BITS: u32>(laps: &[Lap; 2], begin: u32, keys: &[u64], tried: u32) -> Option<u8> {
     let wrapped = (1u64 << begin) - 1;
     // Score and seed.
     let mut best = u32::MAX;
@@ -247,7 +247,7 @@ fn best<const COLUMN_BITS: u32>(laps: &[Lap; 2], begin: u32, keys: &[u64], tried
         let mut taken = u64::from(layout == 0);
         for (row, &key) in rows.iter_mut().zip(keys) {
             let column;
-            (column, *row) = offset::<COLUMN_BITS>(key, layout);
+            (column, *row) = offset::<BITS>(key, layout);
             let word = laps[0][column] & !wrapped | laps[1][column] & wrapped;
             taken |= word.rotate_right(*row);
         }
@@ -272,10 +272,10 @@ fn best<const COLUMN_BITS: u32>(laps: &[Lap; 2], begin: u32, keys: &[u64], tried
 
 /// Takes the slots of a seed, unless two are the same.
 #[inline(always)]
-fn take<const COLUMN_BITS: u32>(laps: &mut [Lap; 2], begin: u32, keys: &[u64], seed: u8) -> bool {
+fn take<const BITS: u32>(laps: &mut [Lap; 2], begin: u32, keys: &[u64], seed: u8) -> bool {
     let before = *laps;
     for &key in keys {
-        let (column, row) = offset::<COLUMN_BITS>(key, u32::from(seed) % LAYOUTS);
+        let (column, row) = offset::<BITS>(key, u32::from(seed) % LAYOUTS);
         let row = (row + u32::from(seed >> 2)) % ROWS;
         let word = &mut laps[usize::from(row < begin)][column];
         if *word >> row & 1 != 0 {

@@ -18,10 +18,10 @@ use crate::{
 /// How to take an entry of the payload region apart.
 #[derive(Debug)]
 pub(super) struct EntryShape {
-    bytes: u64,
-    fingerprint_bytes: usize,
-    fingerprint_mask: u32,
-    payload_mask: u64,
+    pub(super) bytes: u64,
+    pub(super) fingerprint_bits: u32,
+    pub(super) fingerprint_mask: u32,
+    pub(super) payload_mask: u64,
 }
 
 impl EntryShape {
@@ -29,7 +29,7 @@ impl EntryShape {
         let payload_bits = 8 * u32::from(header.payload_bytes);
         EntryShape {
             bytes: header.entry_bytes() as u64,
-            fingerprint_bytes: header.fingerprint_bytes.into(),
+            fingerprint_bits: 8 * u32::from(header.fingerprint_bytes),
             fingerprint_mask: truncate(u32::MAX, header.fingerprint_bytes),
             payload_mask: u64::MAX.checked_shr(u64::BITS - payload_bits).unwrap_or(0),
         }
@@ -37,12 +37,15 @@ impl EntryShape {
 
     /// The fingerprint and the payload of an entry, whatever follows it.
     #[inline(always)]
-    fn split(&self, entry: &[u8; 16]) -> (u32, u64) {
-        let [a, b, c, d, ..] = *entry;
-        // A fingerprint has four bytes at most.
-        let payload =
-            entry[self.fingerprint_bytes % 8..].first_chunk().map_or(0, |word| u64::from_le_bytes(*word));
-        (u32::from_le_bytes([a, b, c, d]) & self.fingerprint_mask, payload & self.payload_mask)
+    fn split(&self, entry: [u8; 16]) -> (u32, u64) {
+        let entry = u128::from_le_bytes(entry);
+        (entry as u32 & self.fingerprint_mask, (entry >> self.fingerprint_bits) as u64 & self.payload_mask)
+    }
+
+    /// The same of entries of at most eight bytes.
+    #[inline(always)]
+    fn split_short(&self, entry: u64) -> (u32, u64) {
+        (entry as u32 & self.fingerprint_mask, entry >> self.fingerprint_bits & self.payload_mask)
     }
 }
 
@@ -347,13 +350,18 @@ impl<S: ReadAt> Index<S> {
         let at = self.entry_at(rank);
         match memory {
             // The footer follows at the latest: sixteen bytes can be loaded and the others cut off.
-            Some(bytes) => Ok(self.entries.split(self.inside(bytes, at)?)),
+            Some(bytes) => Ok(match self.entries.bytes {
+                // Not more than it takes: what is beyond may be in a line that nobody has asked for.
+                0..=4 => self.entries.split_short(u32::from_le_bytes(*self.inside(bytes, at)?).into()),
+                5..=8 => self.entries.split_short(u64::from_le_bytes(*self.inside(bytes, at)?)),
+                _ => self.entries.split(*self.inside(bytes, at)?),
+            }),
             None => {
                 let mut entry = [0; 16];
                 if let Some(entry @ [_, ..]) = entry.get_mut(..self.entries.bytes as usize) {
                     self.source.read_exact_at(entry, at)?;
                 }
-                Ok(self.entries.split(&entry))
+                Ok(self.entries.split(entry))
             }
         }
     }

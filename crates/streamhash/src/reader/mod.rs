@@ -1,6 +1,9 @@
 //! Reading: everything that the header and the table say is checked when a file is opened, everything that a block says
 //! when it is asked. [`verify`](Index::verify) checks the rest.
 
+mod batch;
+#[cfg(target_arch = "x86_64")]
+mod lanes;
 mod lookup;
 mod stream;
 mod verify;
@@ -61,6 +64,7 @@ const BLOB_AT_BITS: u32 = 44;
 /// Where a block is: two words, so that a lookup loads one place. No file has 2^44 bytes: 2^40 entries of twelve, 2^40 of
 /// metadata, and what is before them.
 #[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
 struct Block {
     /// How many keys are in the blocks before it (40 bits), and in it.
     keys: u64,

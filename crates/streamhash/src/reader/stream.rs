@@ -11,7 +11,7 @@
 use icecore_diskio::ReadAt;
 
 use super::{Block, Hit, Index};
-use crate::{Error, Result, algorithm::Decoder, bijection, key::Key, prefetch::prefetch, ptrhash};
+use crate::{Error, Result, algorithm::Decoder, bijection, key::Key, phast, prefetch::prefetch, ptrhash};
 
 /// Keys of a group.
 const GROUP: usize = 32;
@@ -30,6 +30,11 @@ impl<S: ReadAt> Index<S> {
         let Some(bytes) = lookups.memory else {
             return lookups.try_for_each(|hit| hit.map(|hit| out.push(hit)));
         };
+        match &self.decoder {
+            Decoder::PtrHash(decoder) => return self.ptrhash_batch(decoder, bytes, keys, out),
+            Decoder::Fast(decoder) => return self.fast_batch(decoder, bytes, keys, out),
+            Decoder::Bijection(_) | Decoder::Compact(_) => {}
+        }
         while lookups.advance(bytes) {
             let group = &lookups.groups[lookups.oldest];
             for pending in group.pending.iter().take(group.len) {
@@ -40,6 +45,41 @@ impl<S: ReadAt> Index<S> {
             }
         }
         Ok(())
+    }
+
+    #[inline(never)]
+    fn ptrhash_batch(
+        &self,
+        decoder: &ptrhash::Decoder,
+        bytes: &[u8],
+        keys: &[impl AsRef<[u8]>],
+        out: &mut Vec<Option<Hit>>,
+    ) -> Result<()> {
+        let first_read = |block: Block, key| block.blob_at() + ptrhash::Decoder::pilot_at(key);
+        self.two_reads(bytes, keys, out, first_read, |block, key, place| {
+            let slot = decoder.slot(*bytes.get(place as usize)?, block.keys(), key);
+            (slot < block.keys()).then_some(block.keys_before() + u64::from(slot))
+        })
+    }
+
+    #[inline(never)]
+    fn fast_batch(
+        &self,
+        decoder: &phast::Decoder,
+        bytes: &[u8],
+        keys: &[impl AsRef<[u8]>],
+        out: &mut Vec<Option<Hit>>,
+    ) -> Result<()> {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(lanes) = self.lanes(decoder, bytes) {
+            return self.in_lanes(decoder, &lanes, keys, out);
+        }
+        let first_read = |block: Block, key| block.blob_at() + u64::from(decoder.seed_at(block.keys(), key));
+        self.two_reads(bytes, keys, out, first_read, |block, key, place| {
+            let seed_at = (place - block.blob_at()) as u32;
+            let slot = decoder.slot(*bytes.get(place as usize)?, seed_at, block.keys(), key)?;
+            Some(block.keys_before() + u64::from(slot))
+        })
     }
 
     /// Looks up keys as they come: for each, in order, what [`lookup`](Index::lookup) gives. In memory, up to 128 keys
