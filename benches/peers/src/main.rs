@@ -57,7 +57,7 @@ pub(crate) struct Args {
 /// A number of keys, underscores allowed.
 fn count(text: &str) -> Result<usize, String> {
     let count = text.replace('_', "").parse().map_err(|e| format!("{text}: {e}"))?;
-    // Fewer than this and PTRHash has blocks too small to be worth a measurement.
+    // Fewer say nothing about any of them.
     if count < 1000 { Err("at least 1000 keys".into()) } else { Ok(count) }
 }
 
