@@ -3,6 +3,7 @@
 
 use std::{
     fs,
+    ops::ControlFlow,
     path::{Path, PathBuf},
     sync::{Arc, OnceLock},
     time::Duration,
@@ -14,9 +15,10 @@ use icecore_catalog::{
 };
 use icecore_cold::{ChunkBuild, Control, Coverage, Kind, Layout, build_index};
 use icecore_diskio::{Disk, IfExists, RealDisk};
-use icecore_ledger::{ChunkId, GENESIS, Geometry, Source, WindowId};
+use icecore_ledger::{ChunkId, GENESIS, Geometry, LedgerRange, Source, WindowId};
 use icecore_rockstore::{Batch, Family, FamilyId, Store, StoreOptions};
 use icecore_stellar::{StellarDecoder, source::Generator};
+use icecore_txindex::{Algorithm, Options, build_index_with};
 use proptest::prelude::*;
 
 /// Chunks 0 to 3 are a window whose index is final; 4 and 5 have an index and their runs; 6 is hot.
@@ -691,6 +693,22 @@ fn what_was_sound_is_passed_over_for_a_while() {
     ] {
         fs::write(&memory, bad).unwrap();
         assert_eq!(counts(store.deep(HOUR, None)), (6, 0, 0), "{bad}");
+    }
+}
+
+#[test]
+fn an_index_made_in_another_way_is_compared_with_its_like() {
+    let store = Fixture::new();
+    for algorithm in Algorithm::ALL {
+        let runs = [4, 5].map(|chunk| store.file(Kind::Run, chunk));
+        let [first, last] = [4, 5].map(|chunk| geometry().ledgers_of(ChunkId(chunk)).unwrap());
+        let ledgers = LedgerRange { first: first.first, last: last.last };
+        let options = Options::new().algorithm(algorithm).if_exists(IfExists::Replace);
+        let path = store.layout.index(&index(4, 5));
+        build_index_with(&store.disk, &path, ledgers, &runs, options, |_| ControlFlow::Continue(())).unwrap();
+        assert_eq!(store.deep(Duration::ZERO, None).findings, [], "{algorithm:?}");
+        flip(&path, |len| len - 20);
+        assert!(!store.deep(Duration::ZERO, None).findings.is_empty(), "{algorithm:?}");
     }
 }
 

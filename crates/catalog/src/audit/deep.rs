@@ -1,14 +1,12 @@
 //! INV-1 to the ground: a chunk's ledgers are read and checked, everything that follows from them is made again and
 //! compared, and every hash is led through its window's index to its ledger.
 
-use std::{collections::BTreeSet, path::Path, sync::atomic::Ordering::Relaxed};
+use std::{collections::BTreeSet, ops::ControlFlow, path::Path, sync::atomic::Ordering::Relaxed};
 
-use icecore_cold::{
-    ChunkBuild, Coverage, Error as ColdError, Kind, Layout, LedgerPack, build_index, open_index,
-};
+use icecore_cold::{ChunkBuild, Coverage, Error as ColdError, Kind, Layout, LedgerPack, open_index};
 use icecore_diskio::{IfExists, first_difference};
 use icecore_ledger::{ChunkId, Geometry, LedgerRange, Source, TxHash};
-use icecore_txindex::Run;
+use icecore_txindex::{Algorithm, Options, Run, build_index_with};
 
 use super::{
     Audit, AuditReport, Deep, Finding,
@@ -98,7 +96,7 @@ impl Pass<'_> {
         for coverage in known.iter().filter(|known| known.chunks().any(|chunk| self.derived.contains(&chunk)))
         {
             // It is what it was, but are the ledgers?
-            let led = self.lead(coverage, &BTreeSet::new());
+            let led = self.lead(coverage, &BTreeSet::new()).map(drop);
             self.audit.check()?;
             changed.push((*coverage, led));
         }
@@ -211,22 +209,37 @@ impl Pass<'_> {
 
     /// Checks an index, and, where everything that it is made from was made again, makes it too.
     fn index(&self, coverage: &Coverage, keys: &BTreeSet<Key>) -> Result<Result<(), ColdError>> {
-        let Audit { disk, layout, control, .. } = self.audit;
         let led = self.lead(coverage, keys);
         self.audit.check()?;
-        if led.is_err() || !coverage.chunks().all(|chunk| self.derived.contains(&chunk)) {
-            return Ok(led);
-        }
-        let geometry = &self.look.geometry;
-        let made =
-            build_index(disk, &self.again, geometry, coverage, self.options.workers, control).map(drop);
-        if let Err(error) = of_the_store(made)? {
+        let algorithm = match led {
+            Ok(algorithm) if coverage.chunks().all(|chunk| self.derived.contains(&chunk)) => algorithm,
+            led => return Ok(led.map(drop)),
+        };
+        if let Err(error) = of_the_store(self.make_index(coverage, algorithm))? {
             return Ok(Err(error));
         }
-        let (made, path) = (self.again.index(coverage), layout.index(coverage));
+        let (made, path) = (self.again.index(coverage), self.audit.layout.index(coverage));
         let compared = self.compare(&path, &made);
-        disk.remove(&made)?;
+        self.audit.disk.remove(&made)?;
         Ok(compared)
+    }
+
+    /// Makes an index once more, the way it was made.
+    fn make_index(&self, coverage: &Coverage, algorithm: Algorithm) -> Result<(), ColdError> {
+        let Audit { disk, control, .. } = self.audit;
+        let (again, geometry) = (&self.again, &self.look.geometry);
+        let runs: Vec<_> = coverage.chunks().map(|chunk| again.file(Kind::Run, chunk)).collect();
+        let first = ledgers_of(geometry, coverage.first)?.first;
+        let ledgers = LedgerRange { first, last: ledgers_of(geometry, coverage.last)?.last };
+        let out = again.index(coverage);
+        disk.create_dir_all(out.parent().unwrap_or(self.options.scratch))?;
+        let options = Options::new().algorithm(algorithm).workers(self.options.workers);
+        let go_on =
+            |_| if control.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+        match build_index_with(disk, &out, ledgers, &runs, options.if_exists(IfExists::Replace), go_on) {
+            Err(icecore_txindex::Error::Cancelled) => Err(ColdError::Cancelled),
+            made => Ok(made.map(drop)?),
+        }
     }
 
     /// True when the hashes of a chunk are at hand.
@@ -234,8 +247,8 @@ impl Pass<'_> {
         self.derived.contains(&chunk) || keys.contains(&Key::Chunk(chunk, Artifact::TxHash))
     }
 
-    /// Leads every hash that is at hand through an index, which must be sound by itself.
-    fn lead(&self, coverage: &Coverage, keys: &BTreeSet<Key>) -> Result<(), ColdError> {
+    /// Leads every hash that is at hand through an index, which must be sound by itself; answers how that was made.
+    fn lead(&self, coverage: &Coverage, keys: &BTreeSet<Key>) -> Result<Algorithm, ColdError> {
         let Audit { disk, layout, control, .. } = self.audit;
         let index = open_index(&***disk, layout, &self.look.geometry, coverage)?;
         index.verify()?;
@@ -254,7 +267,7 @@ impl Pass<'_> {
                 return Err(ColdError::Cancelled);
             }
         }
-        Ok(())
+        Ok(index.algorithm())
     }
 }
 
