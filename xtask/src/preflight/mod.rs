@@ -39,7 +39,7 @@ pub(crate) struct Args {
 const MACHINERY: &str = "crates/catalog/src/migrations/";
 const OWN: &str = "crates/catalog/src/migrations/own/";
 /// Modules that define what is stored, beside those in folders named so.
-const SCHEMA: &[&str] = &["crates/catalog/src/pins.rs"];
+const SCHEMA: &[&str] = &["crates/catalog/src/load.rs", "crates/catalog/src/pins.rs"];
 /// Samples for this gate's own tests.
 const FIXTURES: &str = "tests/fixtures/migrations-gate/";
 
@@ -96,7 +96,8 @@ fn check(root: &Path, args: &Args) -> Result<Report> {
         if args.description.is_none() {
             description = git(root, &["log", "--format=%B", &format!("{base}..{head}")])?;
         }
-        let diff = git(root, &["diff", "--unified=0", "--no-color", "--no-ext-diff", base, head])?;
+        let range = format!("{base}...{head}");
+        let diff = git(root, &["diff", "--unified=0", "--no-color", "--no-ext-diff", &range])?;
         for (path, lines) in added_lines(&diff).into_iter().filter(|(path, _)| is_looked_at(path)) {
             let text = git(root, &["show", &format!("{head}:{path}")])?;
             files.insert(path, (text, Some(lines)));
