@@ -92,10 +92,10 @@ fn pins_stay() {
 
 #[test]
 fn forward_version_refused() {
-    let world = World::new();
-    world.open().unwrap();
-    let layout = world.layout();
     for pin in ["config:format", "config:layout"] {
+        let world = World::new();
+        world.open().unwrap();
+        let layout = world.layout();
         put(&layout, &[(pin.as_bytes(), b"2"), (b"of a later version", b"\xff")]);
         let before = bytes_below(&layout.catalog_dir());
         for error in [world.open().unwrap_err(), world.reader().unwrap_err()] {
