@@ -36,7 +36,7 @@ const KEY_SPACE: u128 = 1 << 64;
 /// No read is longer.
 const READ_ENTRIES: u64 = 1 << 14;
 /// So many runs stay open. The others are opened anew for each range: a thousand runs need not be a thousand descriptors.
-const OPEN_RUNS: usize = 256;
+const OPEN_RUNS: usize = 512;
 
 type Bytes = [u8; ENTRY_BYTES];
 
@@ -103,12 +103,7 @@ impl Runs {
     }
 
     fn reopen(&self, file: &RunFile) -> Result<Run> {
-        let run = Run::open(&self.disk, &file.path)?;
-        if run.len() != file.len {
-            let what = format!("it had {} entries when the build began, now it has {}", file.len, run.len());
-            return Err(Error::CorruptRun { path: file.path.clone(), what });
-        }
-        Ok(run)
+        Run::reopen(&self.disk, &file.path, file.len)
     }
 
     /// Puts a copy of the nearest known places before range `number` into `positions`, and tells what prefix they are
@@ -157,27 +152,12 @@ impl Runs {
     /// The two ledgers of a key that is in more than one run.
     #[cold]
     pub(crate) fn twins(&self, key: Key) -> Result<Option<Error>> {
-        let order = u128::from_be_bytes(key);
         let mut first = None;
         for file in &self.files {
-            let run = self.reopen(file)?;
-            let entry = |position| {
-                let mut bytes = [0; ENTRY_BYTES];
-                run.read(&mut bytes, position).map(|()| Entry::decode(&bytes))
-            };
-            let (mut below, mut above) = (0, file.len);
-            while below < above {
-                let middle = below + (above - below) / 2;
-                if entry(middle)?.order() < order { below = middle + 1 } else { above = middle }
-            }
-            if below == file.len {
-                continue;
-            }
-            let found = entry(below)?;
-            match first {
-                _ if found.key != key => {}
-                None => first = Some(found.seq),
-                Some(first) => return Ok(Some(Error::DuplicateKey { key, first, second: found.seq })),
+            match (first, self.reopen(file)?.find(&key)?) {
+                (_, None) => {}
+                (None, found) => first = found,
+                (Some(first), Some(second)) => return Ok(Some(Error::DuplicateKey { key, first, second })),
             }
         }
         Ok(None)
@@ -264,24 +244,26 @@ impl Cut<'_> {
         Ok(start.unwrap_or(at)..at)
     }
 
-    /// About how many entries there are from a place to a prefix, and how many more or fewer that may be.
+    /// About how many entries there are from a place to a prefix, and the standard deviation of that.
     fn expected(&self, known: Place, to: u128) -> (f64, f64) {
         let part =
             to.saturating_sub(known.prefix.into()) as f64 / (KEY_SPACE - u128::from(known.prefix)) as f64;
         let expected = (self.file.len - known.position) as f64 * part;
-        (expected, 4.0 * expected.sqrt() + 8.0)
+        (expected, expected.sqrt())
     }
 
     /// A position a little before the range.
     fn guess(&self, known: Place) -> u64 {
-        let (skipped, spread) = self.expected(known, self.range.from.into());
-        known.position + (skipped - spread).max(0.0) as u64
+        let (skipped, deviation) = self.expected(known, self.range.from.into());
+        // To guess too far costs a whole read.
+        known.position + (skipped - 4.0 * deviation - 4.0).max(0.0) as u64
     }
 
     /// How many entries to read from `at` on, so that most likely they reach beyond the range.
     fn worth_reading(&self, known: Place, at: u64) -> u64 {
-        let (expected, spread) = self.expected(known, self.range.to);
-        let end = known.position + (expected + spread) as u64;
+        let (expected, deviation) = self.expected(known, self.range.to);
+        // Too little costs a short read more, and seldom; too much is read for nothing every time.
+        let end = known.position + (expected + 2.0 * deviation + 4.0) as u64;
         end.saturating_sub(at).clamp(8, READ_ENTRIES).min(self.file.len - at)
     }
 

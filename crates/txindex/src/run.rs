@@ -135,10 +135,24 @@ impl Run {
     /// # Errors
     /// [`Error::MissingRun`], [`Error::CorruptRun`], [`Error::Disk`].
     pub fn open(disk: &Arc<dyn Disk>, path: &Path) -> Result<Self> {
+        Run::new(Self::source(disk, path)?)
+    }
+
+    /// Opens a run that had `len` entries before.
+    pub(crate) fn reopen(disk: &Arc<dyn Disk>, path: &Path, len: u64) -> Result<Self> {
+        let source = Self::source(disk, path)?;
+        let (before, now) = (COUNT_BYTES + len * ENTRY_BYTES as u64, source.len_bytes());
+        if now != before {
+            let what = format!("it had {before} bytes when the build began, now it has {now}");
+            return Err(Error::CorruptRun { path: path.to_path_buf(), what });
+        }
+        Ok(Run { source, len })
+    }
+
+    fn source(disk: &Arc<dyn Disk>, path: &Path) -> Result<Box<dyn ReadAt>> {
         match disk.open(path) {
-            Ok(source) => Run::new(source),
             Err(e) if e.is_not_found() => Err(Error::MissingRun { path: path.to_path_buf() }),
-            Err(e) => Err(e.into()),
+            opened => Ok(opened?),
         }
     }
 }
@@ -192,14 +206,18 @@ impl<R: ReadAt> Run<R> {
     /// # Errors
     /// [`Error::Disk`].
     pub fn lookup(&self, hash: &TxHash) -> Result<Option<LedgerSeq>> {
-        let key = hash.key();
+        self.find(&hash.key())
+    }
+
+    /// The ledger of a key, likewise.
+    pub(crate) fn find(&self, key: &Key) -> Result<Option<LedgerSeq>> {
         let (mut low, mut high) = (0, self.len);
         while low < high {
             let middle = low + (high - low) / 2;
             let mut bytes = [0; ENTRY_BYTES];
             self.read(&mut bytes, middle)?;
             let entry = Entry::decode(&bytes);
-            match entry.key.cmp(&key) {
+            match entry.key.cmp(key) {
                 std::cmp::Ordering::Equal => return Ok(Some(entry.seq)),
                 std::cmp::Ordering::Less => low = middle + 1,
                 std::cmp::Ordering::Greater => high = middle,

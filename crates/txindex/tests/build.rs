@@ -204,23 +204,23 @@ fn a_run_that_changes_under_a_build_is_refused() {
         run.sort_by_key(|entry| entry.key);
         raw_run(&run)
     };
-    let runs: Vec<_> = (0..300).map(|_| sorted(40)).collect();
-    for changed in [sorted(41), sorted(39), sorted(0), sorted(40), vec![]] {
+    let runs: Vec<_> = (0..600).map(|_| sorted(20)).collect();
+    for changed in [sorted(21), sorted(19), sorted(0), sorted(20), vec![]] {
         let (faulty, names) = disk_with(&runs);
         let disk: Arc<dyn Disk> = Arc::new(faulty.clone());
         let options = Options::new().slice_entries(1000);
         let mut told = false;
         let built = build_index_with(&disk, OUT.as_ref(), coverage, &names, options, |_| {
             if !std::mem::replace(&mut told, true) {
-                let file = PendingFile::create(&disk, "299.bin".as_ref(), IfExists::Replace).unwrap();
+                let file = PendingFile::create(&disk, "599.bin".as_ref(), IfExists::Replace).unwrap();
                 file.write_all_at(&changed, 0).unwrap();
                 file.commit().unwrap();
             }
             ControlFlow::Continue(())
         });
         // Of as many other entries, those that belong to the rest of the ranges may happen to be at their place.
-        let refused = matches!(&built, Err(Error::CorruptRun { path, .. }) if path == Path::new("299.bin"));
-        assert!(refused || changed.len() == runs[299].len() && built.is_ok(), "{built:?}");
+        let refused = matches!(&built, Err(Error::CorruptRun { path, .. }) if path == Path::new("599.bin"));
+        assert!(refused || changed.len() == runs[599].len() && built.is_ok(), "{built:?}");
         assert_eq!(faulty.paths().len(), names.len() + usize::from(built.is_ok()));
     }
 }
