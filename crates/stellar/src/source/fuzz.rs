@@ -7,7 +7,7 @@ use icecore_ledger::{Error, LedgerRange, LedgerSeq, RawLedger, Source};
 
 use super::{
     BatchName, FramedFile, Generator, Lake, LakeOptions, Layout, ObjectStore, Packing, PartitionName,
-    write_framed,
+    live::assemble, write_framed,
 };
 use crate::xdr;
 
@@ -50,6 +50,36 @@ pub fn framed(data: &[u8]) {
         let again = FramedFile::from_bytes("again", bytes);
         assert_eq!(again.range().unwrap(), range);
         assert_eq!(drain(&again, range).0, ledgers);
+    }
+}
+
+/// Arbitrary bytes as a live stream that arrives in parts of any length: the same ledgers come, whatever the parts; they are
+/// those that a simple reading finds; and no more memory is held than twice what has arrived.
+pub fn live(data: &[u8]) {
+    let Some((part, bytes)) = data.split_first() else { return };
+    let (ledgers, end, held) = assemble(bytes, usize::from(*part) + 1, MAX_BYTES);
+    let (whole, whole_end, _) = assemble(bytes, usize::MAX, MAX_BYTES);
+    assert_eq!(ledgers, whole);
+    assert_eq!(end.as_ref().map(Error::to_string), whole_end.as_ref().map(Error::to_string));
+    assert!(held <= 2 * bytes.len() + 64, "{held} bytes are held of {}", bytes.len());
+    let mut rest = bytes;
+    for (seq, ledger) in &ledgers {
+        let (word, after) = rest.split_first_chunk().unwrap();
+        assert_eq!(u32::from_be_bytes(*word), (1 << 31) | ledger.len() as u32);
+        let (body, after) = after.split_at(ledger.len());
+        assert_eq!((body, xdr::ledger_seq(body).unwrap()), (&ledger[..], *seq));
+        rest = after;
+    }
+    // What was not given is cut short, or damaged where the error says.
+    let damaged = |word: u32| word >> 31 == 0 || word & !(1 << 31) > MAX_BYTES;
+    match (end, rest.first_chunk().map(|word| u32::from_be_bytes(*word))) {
+        (None, None) => (),
+        (None, Some(word)) => assert!(!damaged(word) && rest.len() < 4 + (word & !(1 << 31)) as usize),
+        (Some(Error::Corrupt { offset, .. }), Some(word)) => {
+            let at = (bytes.len() - rest.len()) as u64;
+            assert!(if damaged(word) { offset == at } else { offset >= at + 4 });
+        }
+        (Some(error), _) => panic!("{error}"),
     }
 }
 
@@ -229,6 +259,17 @@ mod tests {
             .into_iter()
             .map(|bytes| zstd::bulk::compress(&bytes, 1).unwrap());
         damaged.for_each(|data| framed(&data));
+    }
+
+    #[test]
+    fn live_streams_hold() {
+        let mut rng = SplitMix64::new(4);
+        let plain = generated(5);
+        let (five, end, _) = assemble(&plain, 7, MAX_BYTES);
+        assert_eq!((five.len(), end.is_none()), (5, true));
+        let mut inputs = mutations(&plain, &mut rng, 300);
+        inputs.extend(random(&mut rng, 100));
+        inputs.iter().for_each(|data| live(&[&[rng.next_u64() as u8], &data[..]].concat()));
     }
 
     #[test]

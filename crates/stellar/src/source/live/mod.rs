@@ -51,6 +51,8 @@ mod poll;
 mod stream;
 
 pub use playback::{Fault, Playback, Played, open_sink};
+#[cfg(any(test, feature = "fuzz"))]
+pub(super) use stream::assemble;
 pub use stream::{FramedInput, FramedLive};
 
 /// A live source, and what came with it.

@@ -179,7 +179,10 @@ impl Playback {
                 Fault::Skip(_) => times = 0,
                 Fault::Repeat(_) => times = 2,
                 Fault::Lie(_, says) => xdr::set_ledger_seq(&mut bytes, says).map_err(io::Error::other)?,
-                Fault::Hang(_) => while !pause(Duration::from_secs(1)) {},
+                Fault::Hang(_) => {
+                    while !pause(Duration::from_secs(1)) {}
+                    return Ok(Some(Played::Stopped));
+                }
                 Fault::Exit(_, code) => return Ok(Some(Played::Faulted { code })),
             }
         }

@@ -344,3 +344,40 @@ impl Frame {
         self.bytes.get(4..).unwrap_or_default()
     }
 }
+
+/// A ledger's sequence and bytes.
+#[cfg(any(test, feature = "fuzz"))]
+type Given = (LedgerSeq, Vec<u8>);
+
+/// What frames give of bytes that arrive in parts: the ledgers, the error that ends them, and the bytes held at the most.
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) fn assemble(
+    mut bytes: &[u8],
+    part: usize,
+    max_ledger_bytes: u32,
+) -> (Vec<Given>, Option<Error>, usize) {
+    let source = FramedLive::new(FramedInput::Stdin).max_ledger_bytes(max_ledger_bytes);
+    let (mut frame, mut ledgers, mut held) = (Frame::default(), Vec::new(), 0);
+    loop {
+        frame.begin();
+        held = held.max(frame.bytes.capacity());
+        match (frame.missing(&source), frame.seq) {
+            (Err(error), _) => return (ledgers, Some(error), held),
+            (Ok(0), Some(seq)) => {
+                ledgers.push((seq, frame.ledger().to_vec()));
+                frame.given = true;
+            }
+            (Ok(missing), _) => {
+                let Some((arrived, rest)) = bytes.split_at_checked(missing.min(part).min(bytes.len())) else {
+                    break;
+                };
+                if arrived.is_empty() {
+                    break;
+                }
+                frame.bytes.extend_from_slice(arrived);
+                bytes = rest;
+            }
+        }
+    }
+    (ledgers, None, held)
+}
