@@ -163,9 +163,6 @@ impl<'a> Ingestion<'a> {
             return Err(end);
         }
         let ledgers = self.shared.ledgers_of(next).map_err(|_| end)?;
-        if mutants::on("complete_before_next_chunk") {
-            self.shared.published.set_live(Some(next));
-        }
         self.hot = self.shared.live_hot(next)?;
         (self.chunk, self.ledgers, self.next) = (next, ledgers, ledgers.first);
         self.shared.published.set_live(Some(next));

@@ -59,13 +59,8 @@ impl View {
     pub(crate) fn take(shared: &Arc<Shared>) -> View {
         let _held = shared.ages.enter(shared.clock.now());
         let latest = shared.published.latest();
-        let (hot, state) = if mutants::on("state_before_hot") {
-            let state = shared.state();
-            (shared.hot.load_full(), state)
-        } else {
-            let hot = shared.hot.load_full();
-            (hot, shared.state())
-        };
+        let hot = shared.hot.load_full();
+        let state = shared.state();
         let scope = shared.scope();
         let floor = scope.floor(shared.published.complete());
         View { shared: Arc::clone(shared), hot, state, scope, floor, latest, _held }
@@ -170,3 +165,7 @@ impl std::fmt::Debug for View {
             .finish()
     }
 }
+
+#[cfg(test)]
+#[path = "view_tests.rs"]
+mod tests;

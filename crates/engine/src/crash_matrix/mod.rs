@@ -3,13 +3,13 @@
 //!
 //! A sample is run each time, all of it when `ICECORE_MATRIX` is set (`cargo xtask matrix`) or a mutant is to be caught.
 
-mod world;
+pub(crate) mod world;
 
-use std::{env, panic::AssertUnwindSafe};
+use std::{collections::BTreeMap, env, panic::AssertUnwindSafe, path::PathBuf};
 
-use icecore_catalog::{Artifact, FileState, RecoveryPlan};
+use icecore_catalog::{Artifact, FileState, RecoveryPlan, State};
 use icecore_diskio::Fault;
-use icecore_ledger::LedgerSeq;
+use icecore_ledger::{LedgerSeq, WindowId};
 use icecore_registry::CancelToken;
 use world::{Process, World};
 
@@ -23,6 +23,9 @@ use crate::{
 
 /// About how many cases of an operation a sample has.
 const SAMPLE: u64 = 12;
+
+/// All frozen files by their paths.
+type Files = BTreeMap<PathBuf, Vec<u8>>;
 
 /// What goes wrong at a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +60,8 @@ struct Operation {
     latest: u32,
     /// Whether it makes distrusted what was acknowledged.
     forgets: bool,
+    /// What holds at every moment.
+    always: fn(&State) -> bool,
 }
 
 impl Operation {
@@ -79,23 +84,17 @@ impl Operation {
     }
 
     /// Counts the steps of the operation, and gives the files that are there in the end.
-    fn without_faults(&self, template: &World) -> (u64, Vec<(std::path::PathBuf, Vec<u8>)>) {
+    fn without_faults(&self, template: &World) -> (u64, Files) {
         let world = template.copy();
         let process = self.open.map(|open| open(&world).unwrap());
         let begun = world.disk.operations();
         (self.act)(&world, process.as_ref()).unwrap();
         let steps = world.disk.operations() - begun;
         drop(process);
-        (steps, self.finish(world, 0))
+        (steps, self.finish(world, 0, &Files::new()))
     }
 
-    fn case(
-        &self,
-        template: &World,
-        step: u64,
-        trouble: Trouble,
-        reference: &[(std::path::PathBuf, Vec<u8>)],
-    ) {
+    fn case(&self, template: &World, step: u64, trouble: Trouble, reference: &Files) {
         let world = template.copy();
         let process = self.open.map(|open| open(&world).unwrap());
         let at = world.disk.operations() + step;
@@ -127,8 +126,8 @@ impl Operation {
         let outcome = outcome.and_then(|acknowledged| {
             std::panic::catch_unwind(AssertUnwindSafe(|| {
                 let world = world.next(trouble == Trouble::PowerLost);
-                let files = self.finish(world, if self.forgets { 0 } else { acknowledged });
-                assert!(files == reference, "files differ from those of a run without faults");
+                let files = self.finish(world, if self.forgets { 0 } else { acknowledged }, reference);
+                assert!(files == *reference, "files differ from those of a run without faults");
             }))
         });
         if let Err(panic) = outcome {
@@ -138,7 +137,8 @@ impl Operation {
     }
 
     /// The next start, and one run: everything must be right. Gives all files.
-    fn finish(&self, world: World, acknowledged: u32) -> Vec<(std::path::PathBuf, Vec<u8>)> {
+    fn finish(&self, world: World, acknowledged: u32, reference: &Files) -> Files {
+        world.check_protocol(reference, self.always);
         let process = world.open(self.latest, self.retention_chunks).unwrap();
         let found = process.engine.view().latest().map_or(0, |seq| seq.0);
         assert!(found >= acknowledged, "ledger {acknowledged} was acknowledged, {found} is the last one");
@@ -175,6 +175,7 @@ fn matrix_first_start() {
         floor_chunk: 0,
         latest: last_of(1) + 2,
         forgets: false,
+        always: |_| true,
     }
     .run();
 }
@@ -190,6 +191,7 @@ fn matrix_commit() {
         floor_chunk: 0,
         latest: last_of(1) - 1,
         forgets: false,
+        always: |_| true,
     }
     .run();
 }
@@ -208,6 +210,7 @@ fn matrix_roll_over() {
         floor_chunk: 0,
         latest: last_of(1) + 1,
         forgets: false,
+        always: |_| true,
     }
     .run();
 }
@@ -237,6 +240,7 @@ fn matrix_freeze() {
         floor_chunk: 0,
         latest: last_of(1) + 1,
         forgets: false,
+        always: |_| true,
     }
     .run();
 }
@@ -264,6 +268,8 @@ fn matrix_rebuild() {
         floor_chunk: 0,
         latest: last_of(2) + 1,
         forgets: false,
+        // A window never loses the index that it has.
+        always: |state| state.frozen_index(WindowId(0)).is_some(),
     }
     .run();
 }
@@ -290,6 +296,7 @@ fn matrix_discard() {
         floor_chunk: 0,
         latest: last_of(1) + 1,
         forgets: false,
+        always: |_| true,
     }
     .run();
 }
@@ -312,6 +319,7 @@ fn matrix_prune() {
         floor_chunk: 4,
         latest: last_of(5) + 1,
         forgets: false,
+        always: |_| true,
     }
     .run();
 }
@@ -348,6 +356,7 @@ fn matrix_recover() {
         floor_chunk: 0,
         latest: last_of(3) + 2,
         forgets: true,
+        always: |_| true,
     }
     .run();
 }
@@ -377,6 +386,7 @@ fn matrix_shutdown() {
         floor_chunk: 0,
         latest: last_of(4) + 2,
         forgets: false,
+        always: |_| true,
     }
     .run();
 }

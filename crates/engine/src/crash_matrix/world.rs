@@ -1,14 +1,15 @@
 //! A store between two processes: frozen files on a disk in memory, catalog and hot chunks as real databases.
 
 use std::{
+    collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use icecore_catalog::{Artifact, FileState, HotState, Key};
+use icecore_catalog::{Artifact, Catalog, FileState, HotState, Key, State};
 use icecore_cold::Layout;
-use icecore_diskio::{Disk, FaultyDisk};
+use icecore_diskio::{Disk, FaultyDisk, PendingFile};
 use icecore_hotchunk::fuzz::Toy;
 use icecore_ledger::LedgerSeq;
 use icecore_registry::CancelToken;
@@ -25,17 +26,17 @@ use crate::{
 const COLD: &str = "/cold";
 
 /// A store that nobody has open.
-pub(super) struct World {
-    pub(super) disk: FaultyDisk,
+pub(crate) struct World {
+    pub(crate) disk: FaultyDisk,
     dir: TempDir,
 }
 
 /// A process that has a store open.
-pub(super) struct Process {
-    pub(super) engine: Engine,
-    pub(super) chain: Arc<Chain>,
-    pub(super) clock: Arc<LeapingClock>,
-    pub(super) disk: FaultyDisk,
+pub(crate) struct Process {
+    pub(crate) engine: Engine,
+    pub(crate) chain: Arc<Chain>,
+    pub(crate) clock: Arc<LeapingClock>,
+    pub(crate) disk: FaultyDisk,
 }
 
 /// A temporary directory, in memory where there is such a place.
@@ -58,23 +59,23 @@ fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 impl World {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         World { disk: FaultyDisk::new(), dir: temp_dir() }
     }
 
     /// The same store once more, on a disk of its own.
-    pub(super) fn copy(&self) -> Self {
+    pub(crate) fn copy(&self) -> Self {
         let dir = temp_dir();
         copy_tree(self.dir.path(), dir.path()).unwrap();
         World { disk: self.disk.after_kill(), dir }
     }
 
     /// What the next process finds: with all that was written, or only what was made durable.
-    pub(super) fn next(self, is_lossy: bool) -> Self {
+    pub(crate) fn next(self, is_lossy: bool) -> Self {
         World { disk: if is_lossy { self.disk.after_crash() } else { self.disk.after_kill() }, ..self }
     }
 
-    pub(super) fn config(&self, retention_chunks: u32) -> EngineConfig {
+    pub(crate) fn config(&self, retention_chunks: u32) -> EngineConfig {
         let mut config = config(&self.dir.path().join("store"));
         config.layout = Layout::new(self.dir.path().join("store"))
             .with_ledgers(format!("{COLD}/ledgers"))
@@ -87,7 +88,7 @@ impl World {
         config
     }
 
-    pub(super) fn open(&self, tip: u32, retention_chunks: u32) -> Result<Process> {
+    pub(crate) fn open(&self, tip: u32, retention_chunks: u32) -> Result<Process> {
         let (chain, clock) = (Chain::new(tip), Arc::new(LeapingClock::default()));
         let sources = Sources { bulk: Arc::clone(&chain) as _, live: None };
         let (disk, decoder) = (Arc::new(self.disk.clone()), Arc::new(Toy));
@@ -109,7 +110,7 @@ impl World {
     }
 
     /// Every frozen file and its bytes.
-    pub(super) fn files(&self) -> Vec<(PathBuf, Vec<u8>)> {
+    pub(crate) fn files(&self) -> BTreeMap<PathBuf, Vec<u8>> {
         let paths = self.disk.paths().into_iter().filter(|path| path.starts_with(COLD));
         paths
             .map(|path| (path.clone(), self.disk.open(&path).unwrap().as_bytes().unwrap().to_vec()))
@@ -117,13 +118,47 @@ impl World {
     }
 }
 
+impl World {
+    /// Panics unless the write protocol was kept up to this very moment: whatever is there has a key, and what is frozen is
+    /// there and whole. `reference` has the bytes that files must have.
+    pub(crate) fn check_protocol(&self, reference: &BTreeMap<PathBuf, Vec<u8>>, always: fn(&State) -> bool) {
+        let layout = self.config(0).layout;
+        let state = match Catalog::open_read_only(&layout) {
+            Ok(reader) => reader.state().clone(),
+            // The process ended before there was one.
+            Err(_) => State::default(),
+        };
+        assert!(always(&state), "what always holds does not: {state:?}");
+        let files = self.files();
+        for path in files.keys() {
+            let text = path.to_str().unwrap();
+            let whole = PathBuf::from(text.strip_suffix(PendingFile::SUFFIX).unwrap_or(text));
+            let key = Key::of_path(&layout, &whole);
+            assert!(key.and_then(|key| state.file(&key)).is_some(), "{} has no key", path.display());
+        }
+        for key in state.keys().filter(|key| state.file(key) == Some(FileState::Frozen)) {
+            for path in key.paths(&layout) {
+                let found = files
+                    .get(&path)
+                    .unwrap_or_else(|| panic!("{key} is frozen, {} is not there", path.display()));
+                let is_whole = reference.get(&path).is_none_or(|bytes| bytes == found);
+                assert!(is_whole, "{key} is frozen, {} is not whole", path.display());
+            }
+        }
+        for name in self.hot_dirs() {
+            let chunk = Layout::chunk_of_hot_name(&name).unwrap();
+            assert!(state.hot(chunk).is_some(), "hot chunk {name} has no key");
+        }
+    }
+}
+
 impl Process {
-    pub(super) fn lifecycle<T>(&self, act: impl FnOnce(&Lifecycle<'_>) -> T) -> T {
+    pub(crate) fn lifecycle<T>(&self, act: impl FnOnce(&Lifecycle<'_>) -> T) -> T {
         act(&Lifecycle { shared: &self.engine.shared, stop: &CancelToken::new() })
     }
 
     /// Begins ingestion where the store says, and commits up to a ledger.
-    pub(super) fn ingest(&self, through: u32) -> Result<()> {
+    pub(crate) fn ingest(&self, through: u32) -> Result<()> {
         let (shared, stop) = (&self.engine.shared, CancelToken::new());
         let last = shared.take_up(&stop)?;
         let resume = shared.decide(last)?;
@@ -133,13 +168,13 @@ impl Process {
     }
 
     /// Ingests and brings everything to rest.
-    pub(super) fn live(&self, through: u32) -> Result<()> {
+    pub(crate) fn live(&self, through: u32) -> Result<()> {
         self.ingest(through)?;
         self.engine.settle().map(drop)
     }
 
     /// Panics if any answer is wrong: it may be refused for now, or be right.
-    pub(super) fn check_no_wrong_answer(&self, tip: u32) {
+    pub(crate) fn check_no_wrong_answer(&self, tip: u32) {
         let view = self.engine.view();
         let range = view.range().ok();
         for seq in 2..=tip {
@@ -160,7 +195,7 @@ impl Process {
     }
 
     /// Panics unless reads are right and complete, and the store is settled, with disk and keys alike.
-    pub(super) fn check(&self, world: &World, floor_chunk: u32, latest: u32) {
+    pub(crate) fn check(&self, world: &World, floor_chunk: u32, latest: u32) {
         check_reads(&self.engine.view(), first_of(floor_chunk), latest);
         let catalog = self.engine.catalog();
         let state = catalog.state();
@@ -188,7 +223,7 @@ impl Process {
             .flat_map(|key| key.paths(catalog.layout()))
             .collect();
         expected.sort();
-        let found: Vec<PathBuf> = world.files().into_iter().map(|(path, _)| path).collect();
+        let found: Vec<PathBuf> = world.files().into_keys().collect();
         assert_eq!(found, expected, "files and keys");
         assert_eq!(world.hot_dirs(), [format!("{live:08}")], "directories of hot chunks");
     }
