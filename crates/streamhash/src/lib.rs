@@ -36,9 +36,10 @@
 //! # }
 //! ```
 //!
-//! Inside: `format` owns the bytes around the blocks, `bijection` and `ptrhash` own a block's blob (each draws it at its
-//! head, solves blocks and finds slots in them), `algorithm` chooses between the two, `builder` and `reader` do the rest.
-//! Both solvers search in the lanes of `simd`, where the processor has them, and find the same without.
+//! Inside: `format` owns the bytes around the blocks; `bijection`, `ptrhash`, `phast` (fast) and `ribbon` (compact) own a
+//! block's blob (each draws it at its head, solves blocks and finds keys in them), `algorithm` chooses among them,
+//! `builder` and `reader` do the rest. Solvers search in vector lanes, where the processor has them, and find the same
+//! without.
 
 mod algorithm;
 mod bijection;

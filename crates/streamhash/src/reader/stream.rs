@@ -6,7 +6,8 @@
 //!    prefetch: blob        prefetch: stretch     prefetch: entry
 //! ```
 //!
-//! Four groups are under way, one before each step.
+//! Four groups are under way, one before each step. Whole batches of the algorithms that read a byte and an entry have
+//! tighter loops, those of `batch`.
 
 use icecore_diskio::ReadAt;
 
