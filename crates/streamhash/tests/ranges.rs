@@ -16,11 +16,13 @@ use proptest::prelude::*;
 const ALGORITHMS: [Algorithm; 4] = Algorithm::ALL;
 const SORTED: Way = Way { sorted: true, workers: 1 };
 
+type Fail = fn(&mut Places) -> Result<()>;
+
 /// What a worker has: all entries, and something that it does with some range instead.
 #[derive(Clone, Copy)]
 struct Filler<'a> {
     entries: &'a Entries,
-    fails: Option<(u32, fn(&mut Places) -> Result<()>)>,
+    fails: Option<(u32, Fail)>,
 }
 
 impl Fill for Filler<'_> {
@@ -162,7 +164,7 @@ fn errors_are_those_of_a_sorted_build() {
 fn the_lowest_range_that_fails_says_why() {
     let entries = entries(3, 60_000, 3);
     let options = || Options::new().payload_bytes(3).range_keys(0);
-    type Case = (fn(&mut Places) -> Result<()>, fn(&Error) -> bool);
+    type Case = (Fail, fn(&Error) -> bool);
     let cases: [Case; 4] = [
         (|_| Err(Error::Cancelled), |error| matches!(error, Error::Cancelled)),
         (|_| panic!("planted"), |error| matches!(error, Error::WorkerPanicked { block: 5 })),

@@ -1,5 +1,6 @@
 //! Prints how fast an index is built out of sorted runs, and what the machine needs for the parts of that at least:
-//! `rebuild_rate [--json] [--dir DIRECTORY] [--repeats N] [--algorithm NAME] [RUNS [KEYS_PER_RUN [WORKERS]]]`.
+//! `rebuild_rate [--json] [--dir DIRECTORY] [--repeats N] [--algorithm NAME] [--slice KEYS] [RUNS
+//! [KEYS_PER_RUN [WORKERS]]]`.
 #![allow(clippy::print_stdout)]
 
 use std::{
@@ -164,11 +165,11 @@ impl stmh::Fill for Made {
     type Error = stmh::Error;
 
     fn fill(&mut self, range: &stmh::KeyRange, places: &mut stmh::Places) -> stmh::Result<()> {
-        let before = |prefix: u128| ((prefix >> 24) * u128::from(self.keys) >> 40) as u64;
+        let before = |prefix: u128| (((prefix >> 24) * u128::from(self.keys)) >> 40) as u64;
         let width = range.to - u128::from(range.from);
         let mut words = Words(range.from);
         for _ in before(range.from.into())..before(range.to) {
-            let prefix = range.from + ((width >> 1) * u128::from(words.next()) >> 63) as u64;
+            let prefix = range.from + (((width >> 1) * u128::from(words.next())) >> 63) as u64;
             let mut key = [0; 16];
             key[..8].copy_from_slice(&prefix.to_be_bytes());
             key[8..].copy_from_slice(&words.next().to_le_bytes());
