@@ -2,7 +2,7 @@ use super::{Hashed, MIN_FIRST_KEYS, Shape, holes, sweep::Sweep};
 use crate::{
     algorithm::{Placed, Unsolved},
     format::Header,
-    key::{Entry, Key},
+    key::Entry,
     simd::Path,
 };
 
@@ -51,7 +51,9 @@ impl Solver {
         blob: &mut Vec<u8>,
     ) -> Result<Placed<'a>, Unsolved> {
         let keys = entries.len() as u32;
-        (self.holes.clear(), self.bumped.clear(), self.slots.clear());
+        self.holes.clear();
+        self.bumped.clear();
+        self.slots.clear();
         if keys < MIN_FIRST_KEYS {
             self.slots.resize(entries.len(), 0);
             self.bumped.extend(0..keys);
@@ -127,7 +129,7 @@ impl Solver {
     fn twins(&self, entries: &[Entry]) -> Option<Unsolved> {
         let mut keys: Vec<_> = self.bumped.iter().map(|&i| entries[i as usize].key).collect();
         keys.sort_unstable_by_key(|key| (key.k0, key.k1));
-        let twins = keys.array_windows().find(|[a, b]| a == b);
-        twins.map(|&[key, _]: &[Key; 2]| Unsolved::Duplicate(key))
+        let twins = keys.windows(2).find(|pair| pair[0] == pair[1]);
+        twins.map(|pair| Unsolved::Duplicate(pair[0]))
     }
 }

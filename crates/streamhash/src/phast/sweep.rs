@@ -122,7 +122,9 @@ impl Sweep {
     /// Sorts the keys into buckets; true if they came so.
     fn group(&mut self, shape: &Shape, keys: impl Iterator<Item = Hashed>) -> bool {
         let Sweep { buckets, layouts, grouped, starts, next, .. } = self;
-        (buckets.clear(), layouts.clear(), starts.clear());
+        buckets.clear();
+        layouts.clear();
+        starts.clear();
         starts.resize(shape.buckets as usize + 1, 0);
         let (mut last, mut in_order) = (0, true);
         for key in keys {
@@ -156,11 +158,11 @@ impl Sweep {
         let turns = AHEAD.map(|ahead| ((MAX_AHEAD - ahead) >> less) as usize);
         next.clear();
         next.resize(shape.buckets as usize + turns[1] + 1, 0);
-        let turn_of = |bucket: usize, ends: &[u32; 2]| {
+        let turn_of = |bucket: usize, ends: &[u32]| {
             let size = (ends[1] - ends[0]) as usize;
             (1..=MAX_SIZE).contains(&size).then(|| bucket + turns[size])
         };
-        for (bucket, ends) in starts.array_windows().enumerate() {
+        for (bucket, ends) in starts.windows(2).enumerate() {
             if let Some(turn) = turn_of(bucket, ends) {
                 next[turn] += 1;
             }
@@ -171,7 +173,7 @@ impl Sweep {
         }
         order.clear();
         order.resize(total as usize, 0);
-        for (bucket, ends) in starts.array_windows().enumerate() {
+        for (bucket, ends) in starts.windows(2).enumerate() {
             if let Some(turn) = turn_of(bucket, ends) {
                 let next = &mut next[turn];
                 order[*next as usize] = bucket as u32;

@@ -112,7 +112,7 @@ impl<S: ReadAt> Index<S> {
                     self.look_up_apart(decoder, lanes.bytes, &apart[..pending], out)?;
                     pending = 0;
                 }
-                for lane in 0..LANES.min(lens[2] - i * LANES) {
+                for (lane, &payload) in payloads.iter().enumerate().take(lens[2] - i * LANES) {
                     let hit = match (known >> lane & 1, right >> lane & 1) {
                         (0, _) => {
                             apart[pending] = (out.len(), eight.key(lane));
@@ -120,7 +120,7 @@ impl<S: ReadAt> Index<S> {
                             None
                         }
                         (_, 0) => None,
-                        _ => Some(Hit { rank: Some(eight.places[lane]), payload: payloads[lane] }),
+                        _ => Some(Hit { rank: Some(eight.places[lane]), payload }),
                     };
                     out.push(hit);
                 }
