@@ -52,6 +52,8 @@ enum Task {
     Layers,
     /// Check that whatever changes stored data runs in the background or says what it costs (exit status 1 where not)
     Migrations(preflight::Args),
+    /// Cut every operation of the engine short at each of its durable steps, in every way, and count the cases (minutes)
+    Matrix,
     /// Run each acceptance test against the broken variants it must catch
     Mutants(mutants::Args),
     /// Check the hand-written handshakes between threads against every interleaving (loom)
@@ -90,11 +92,18 @@ fn perform(task: Task) -> Result {
         Task::Formats { cases } => formats::check(cases.as_deref()),
         Task::Layers => layers::check(),
         Task::Migrations(_) => preflight::ci().map(drop),
+        Task::Matrix => matrix(),
         Task::Mutants(args) => mutants::check(&args).map(|outcome| println!("{outcome}")),
         Task::Loom => loom::check(),
         Task::Fuzz(args) => fuzz::fuzz(&args).map(|outcome| println!("{outcome}")),
         Task::Bench { args } => bench(&args),
     }
+}
+
+fn matrix() -> Result {
+    tools::require(tools::BUILD)?;
+    let all = ["test", "--package", "icecore-engine", "--lib", "crash_matrix", "--", "--nocapture"];
+    run(cargo().args(all).env("ICECORE_MATRIX", "1"))
 }
 
 fn demo(args: &[String]) -> Result {

@@ -60,7 +60,7 @@ impl Actor<'_> {
         let (origin, counts) = self.shared.catalog.build(&keys, || self.write_chunk(build))?;
         let seconds = begun.elapsed().as_secs_f64();
         metrics::froze(origin, seconds, counts.raw_bytes);
-        self.shared.journal.froze(origin, &counts, seconds);
+        self.shared.journal.froze(&counts, seconds);
         tracing::info!(
             chunk = %build.chunk, from = origin.name(), artifacts = ?build.artifacts, ledgers = counts.ledgers,
             transactions = counts.transactions, events = counts.events, seconds, "chunk frozen"

@@ -11,7 +11,7 @@ use icecore_ledger::Decoder;
 use icecore_registry::{CancelToken, Registry, ShutdownReport, WorkerConfig};
 
 use crate::{
-    Clock, EngineConfig, Error, Estimate, Result, RunReport, Sources, Status, SystemClock, View,
+    Clock, DiskBytes, EngineConfig, Error, Estimate, Result, RunReport, Sources, Status, SystemClock, View,
     lifecycle::Lifecycle,
     retention::{self, RetentionChange},
     shared::Shared,
@@ -107,15 +107,15 @@ impl Engine {
             ..WorkerConfig::default()
         };
         let (shared, registry) = (Arc::clone(&self.shared), Arc::downgrade(&self.registry));
-        let said = SayEnded(Arc::clone(&self.ended));
+        let ended = Arc::clone(&self.ended);
         let outcome = self.registry.start_thread(Worker::Ingest, config, move |stop| {
-            let _said = said;
+            let _said = SayEnded(ended);
             supervise(&shared, &registry, &stop)
         });
         started("ingestion", outcome)
     }
 
-    /// Waits until the work that was started has ended: by a shutdown, or by itself.
+    /// Waits until the work that was started has ended: by a shutdown, or by itself. Where none was started, for ever.
     ///
     /// # Errors
     /// [`Error::Stopped`] with what it ended for.
@@ -152,6 +152,14 @@ impl Engine {
     /// How the store and its workers are.
     pub fn status(&self) -> Status {
         Status::of(&self.shared, &self.registry)
+    }
+
+    /// The bytes of frozen files and hot chunks, by tree. Looks at every file, so ask now and then.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub fn disk_bytes(&self) -> Result<DiskBytes> {
+        DiskBytes::of(&self.shared)
     }
 
     /// What is planned: how many chunks and bytes, how long, and whether the disk holds it.

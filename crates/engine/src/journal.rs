@@ -9,7 +9,7 @@ use std::{
 use icecore_cold::ChunkCounts;
 use serde::Serialize;
 
-use crate::{Error, RunReport, act::Origin};
+use crate::{Error, RunReport};
 
 /// How many errors are remembered.
 const ERRORS: usize = 16;
@@ -81,7 +81,7 @@ impl Journal {
         self.pages().runs += 1;
     }
 
-    pub(crate) fn froze(&self, _from: Origin, counts: &ChunkCounts, seconds: f64) {
+    pub(crate) fn froze(&self, counts: &ChunkCounts, seconds: f64) {
         let rates = &mut self.pages().rates;
         rates.chunks += 1;
         rates.raw_bytes += counts.raw_bytes;

@@ -92,5 +92,5 @@ pub use journal::{Rates, Trouble};
 pub use lifecycle::RunReport;
 pub use read::{Cursor, FoundLedger, Page, Span};
 pub use retention::RetentionChange;
-pub use status::{Status, WorkerLine};
+pub use status::{DiskBytes, Status, WorkerLine};
 pub use view::{Place, View};

@@ -142,6 +142,7 @@ impl Lifecycle<'_> {
             scope.is_settled(&state, complete, self.live()) && shared.sweep().going.is_empty();
         metrics::took(Op::Run, begun.elapsed().as_secs_f64());
         metrics::chunks(&state, scope.resolve(&state, complete).chunks.len());
+        metrics::oldest_view(shared.ages.oldest(shared.clock.now()));
         shared.journal.ran(&report);
         report
     }

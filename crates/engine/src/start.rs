@@ -78,11 +78,11 @@ pub(crate) fn supervise(
             tracing::debug!(%status, "the lifecycle is at rest");
         }
         match ended {
-            _ if shared.is_halted() => return Ok(()),
+            _ if shared.is_halted() => break,
             Err(error) if error.is_fatal() => {
                 shared.journal.trouble("ingestion", &error);
                 shared.halt(error);
-                return Ok(());
+                break;
             }
             Ok(()) | Err(Error::Cancelled) => {}
             Err(error) => {
@@ -98,7 +98,7 @@ pub(crate) fn supervise(
             break;
         }
     }
-    Ok(())
+    shared.fatal().map_or(Ok(()), |source| Err(Error::Stopped { source }))
 }
 
 /// One life of the work: start-up, then ingestion beside the lifecycle.

@@ -1,10 +1,12 @@
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fs, path::Path};
+
+use icecore_catalog::{Artifact, Key};
 
 use icecore_registry::Registry;
 use serde::Serialize;
 
 use crate::{
-    Rates, Trouble, View, Worker,
+    Rates, Result, Trouble, View, Worker,
     metrics::{self, counts},
     shared::Shared,
 };
@@ -98,6 +100,52 @@ impl Status {
             troubles: pages.troubles.iter().cloned().collect(),
         }
     }
+}
+
+/// What lies on disk, by tree.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct DiskBytes {
+    /// Ledger packs.
+    pub ledgers: u64,
+    /// Event files.
+    pub events: u64,
+    /// Hash runs.
+    pub runs: u64,
+    /// Window indexes.
+    pub indexes: u64,
+    /// Hot chunks.
+    pub hot: u64,
+}
+
+impl DiskBytes {
+    pub(crate) fn of(shared: &Shared) -> Result<Self> {
+        let (state, layout) = (shared.state(), shared.catalog.layout());
+        let mut bytes = DiskBytes::default();
+        let len = |key: Key| -> Result<u64> {
+            let lens = key.paths(layout).into_iter().map(|path| shared.disk().file_len(&path));
+            lens.map(|len| Ok(len?.unwrap_or(0))).sum()
+        };
+        for &(chunk, artifact) in state.artifacts.keys() {
+            let tree = match artifact {
+                Artifact::Ledgers => &mut bytes.ledgers,
+                Artifact::Events => &mut bytes.events,
+                Artifact::TxHash => &mut bytes.runs,
+            };
+            *tree += len(Key::Chunk(chunk, artifact))?;
+        }
+        for &coverage in state.indexes.keys() {
+            bytes.indexes += len(Key::Index(coverage))?;
+        }
+        bytes.hot = state.hot.keys().map(|&chunk| files_in(&layout.hot_chunk(chunk))).sum();
+        Ok(bytes)
+    }
+}
+
+/// The bytes of the files in a directory; files that come and go meanwhile may be missed.
+fn files_in(dir: &Path) -> u64 {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.metadata().ok()).map(|meta| meta.len()).sum()
 }
 
 impl WorkerLine {

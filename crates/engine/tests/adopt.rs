@@ -1,4 +1,5 @@
 //! Shards that were built elsewhere are taken in.
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Readers hammer a store while chunks are committed, frozen, indexed, discarded and pruned.
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;
 

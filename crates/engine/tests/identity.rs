@@ -1,4 +1,5 @@
 //! The files of a chunk are the same bytes by whatever way they came to be.
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Whole lives of a store, each named after what happens in it.
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;
 

@@ -203,7 +203,7 @@ impl Process {
             state.artifacts.values().chain(state.indexes.values()).all(|file| *file == FileState::Frozen)
         );
         // One home for each range, nothing wholly below the floor.
-        for (coverage, _) in &state.indexes {
+        for coverage in state.indexes.keys() {
             assert_eq!(state.indexes_of(coverage.window).count(), 1, "two indexes in a window");
             assert!(coverage.last.0 >= floor_chunk);
             let is_terminal = coverage.last.0 % GEOMETRY.1 == GEOMETRY.1 - 1;

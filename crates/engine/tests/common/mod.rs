@@ -1,5 +1,6 @@
 //! A small chain that any ledger of can be asked for, sources that behave as told, and what reads must give.
 #![allow(dead_code, unreachable_pub, reason = "each test uses a part")]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::{
     collections::VecDeque,
