@@ -6,7 +6,9 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 use icecore_diskio::{Disk, FaultyDisk, IfExists, PendingFile};
 use icecore_ledger::{LedgerRange, LedgerSeq, TxHash};
 
-use crate::{Entry, Error, Key, Options, Result, Run, WindowIndex, build_index, run::entries, write_run};
+use crate::{
+    Algorithm, Entry, Error, Key, Options, Result, Run, WindowIndex, build_index, run::entries, write_run,
+};
 
 const OUT: &str = "out.idx";
 
@@ -97,7 +99,9 @@ pub fn round_trip(data: &[u8]) {
         result = result.and(write_run(&disk, path(&name), &mut run, IfExists::Fail));
         paths.push(name);
     }
+    let algorithm = Algorithm::ALL[usize::from(a) % Algorithm::ALL.len()];
     let options = Options::new().workers(workers).slice_entries(1 + u64::from(how >> 3) * 16);
+    let options = options.algorithm(algorithm);
     let built = result.and_then(|()| build_index(&disk, path(OUT), coverage, &paths, options));
     match built {
         Err(Error::DuplicateKey { key, first, second }) => {
@@ -124,7 +128,9 @@ mod tests {
             (0..rng.below(60)).map(|_| Entry { key: rng.key(), seq: seq(rng) }).collect();
         write_run(&disk, path("0.bin"), &mut entries, IfExists::Fail).unwrap();
         let coverage = LedgerRange { first: LedgerSeq(2), last: LedgerSeq(10_001) };
-        build_index(&disk, path(OUT), coverage, &["0.bin"], Options::new()).unwrap();
+        let algorithm = Algorithm::ALL[rng.below(4) as usize];
+        let options = Options::new().algorithm(algorithm);
+        build_index(&disk, path(OUT), coverage, &["0.bin"], options).unwrap();
         let bytes = |name| disk.open(path(name)).unwrap().as_bytes().unwrap().to_vec();
         (bytes("0.bin"), bytes(OUT))
     }

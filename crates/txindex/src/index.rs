@@ -63,6 +63,7 @@ impl<S: ReadAt> WindowIndex<S> {
         let index = Index::from_source(source)?;
         let refuse = |what| Err(Error::NotAWindowIndex { path: index.source().path().to_path_buf(), what });
         let header = index.header();
+        let (ranks, max_distance) = (header.algorithm.has_ranks(), header.max_payload);
         let shape = (header.payload_bytes, header.fingerprint_bytes);
         if shape != (PAYLOAD_BYTES, FINGERPRINT_BYTES) {
             return refuse(format!(
@@ -77,6 +78,11 @@ impl<S: ReadAt> WindowIndex<S> {
         let first = LedgerSeq(u32::from_le_bytes([a, b, c, d]));
         let last = LedgerSeq(u32::from_le_bytes([e, f, g, h]));
         match LedgerRange::new(first, last) {
+            // Without entries to look at, strangers are given any payload that may be.
+            Ok(coverage) if !ranks && max_distance >= coverage.count() => refuse(format!(
+                "it has distances up to {max_distance}, {} ledgers are covered",
+                coverage.count()
+            )),
             Ok(coverage) if coverage.count() <= MAX_SPAN => Ok(WindowIndex { index, coverage }),
             _ => refuse(format!("it claims to cover ledgers {first}..={last}")),
         }
