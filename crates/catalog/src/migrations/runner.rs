@@ -174,7 +174,9 @@ impl Runner {
     /// Takes nothing new, orders everything of this runner to stop, and waits for that. Comes after the last live write
     /// and before the store is closed.
     pub fn shutdown(&self, timeout: Duration) -> ShutdownOutcome {
-        self.stop();
+        if !mutants::on("shutdown_only_waits") {
+            self.stop();
+        }
         let names = self.here.wait(timeout, |_, owner| owner == self.owner);
         if names.is_empty() || mutants::on("shutdown_is_always_clean") {
             self.reap(|_| names.is_empty());
@@ -186,9 +188,7 @@ impl Runner {
 
     fn stop(&self) {
         self.shut.store(true, Ordering::SeqCst);
-        if !mutants::on("shutdown_only_waits") {
-            self.here.cancel_all(&self.owner);
-        }
+        self.here.cancel_all(&self.owner);
     }
 
     fn start(&self, name: &str, job: Job) -> Result<Scheduled, MigError> {

@@ -230,7 +230,7 @@ fn live_leases_are_prolonged() {
     for _ in 0..9 {
         let before = until_when();
         // Once it sleeps again, its time begins to count.
-        until("it sleeps", || clock.slept.lock().unwrap().len() > 0);
+        until("it sleeps", || !clock.slept.lock().unwrap().is_empty());
         clock.slept.lock().unwrap().clear();
         clock.advance(lease / 3);
         until("a sign of life", || until_when() > before);

@@ -6,7 +6,6 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
 };
 
 use super::support::{Gate, Kind, LIMIT, Place, ended, put, within};
@@ -35,7 +34,7 @@ fn pending_then_done(kind: Kind) {
                 Ok(())
             })
         };
-        within(Duration::from_secs(2), schedule).unwrap()
+        within(LIMIT / 2, schedule).unwrap()
     };
     assert_eq!(scheduled, Scheduled::Started);
     let elsewhere = Runner::new(place.open());

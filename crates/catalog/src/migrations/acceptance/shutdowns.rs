@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use super::support::{Gate, Kind, LIMIT, ManualClock, Place, data, ended, put};
+use super::support::{Gate, Kind, LIMIT, ManualClock, Place, data, ended, put, until, within};
 use crate::migrations::{
     BackfillSpec, MigCtx, MigError, Runner, Scheduled, ShutdownOutcome, Status, WaitOutcome, backfill,
 };
@@ -85,7 +85,7 @@ fn boot_not_blocked(kind: Kind) {
     let gate = Gate::default();
     let opened = {
         let (db, gate) = (place.open(), gate.clone());
-        super::support::within(Duration::from_secs(2), move || {
+        within(LIMIT / 2, move || {
             let runner = Runner::new(Arc::clone(&db));
             let f = move |ctx: &mut MigCtx<'_>| {
                 gate.wait();
@@ -128,7 +128,8 @@ fn wait_all_vs_schedule(kind: Kind) {
             }
             last.open();
         });
-        for _ in 0..5 {
+        for round in 0..5 {
+            until("there is always one", || scheduled.load(Ordering::SeqCst) > 2 * round);
             let before = scheduled.load(Ordering::SeqCst);
             let waited = runner.wait_all(Duration::from_secs(5)).unwrap();
             let rows = runner.list().unwrap();
