@@ -36,8 +36,28 @@ pub(crate) enum Command {
     Cat(Cat),
     /// Check files, or a whole store, for damage
     Verify(Verify),
+    /// Keep a store: fetch what is missing, take in new ledgers, freeze, index, prune, until told to stop
+    Daemon(Configured),
+    /// How a store is, also while its daemon runs: floor, latest ledger, chunks, lag, disk, workers
+    Status(Status),
+    /// What the daemon would build: chunks, bytes, room on the disks, time; changes nothing
+    Plan(Status),
+    /// How many complete chunks a store keeps, also while its daemon runs
+    Retention(Retention),
+    /// Take in the files of a directory that `icecore build` made, here or on another machine
+    Adopt(Adopt),
+    /// Hold what a store has against what it should have; exit code 3 where something is wrong
+    Audit(Audit),
+    /// Distrust ledgers of a stopped store, so that they are fetched and built again; prints the plan, does it with --apply
+    Recover(Recover),
+    /// Copy a store's catalog, also while its daemon runs; the files themselves are immutable and copied by other means
+    Backup(Backup),
+    /// Put a backup in the place of a stopped store's catalog
+    Restore(Restore),
     /// Print a configuration file with every key, or check one
     Config(Config),
+    /// Send ledgers as a framed stream, as a node does that closes them; with faults, to see what follows from them
+    Replay(Replay),
     /// The store of unspent outputs
     #[command(subcommand)]
     Utxo(Utxo),
@@ -250,6 +270,124 @@ pub(crate) struct Verify {
 }
 
 #[derive(Args)]
+pub(crate) struct Status {
+    #[command(flatten)]
+    pub(crate) configured: Configured,
+    /// Answer in JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Retention {
+    #[command(subcommand)]
+    pub(crate) command: RetentionCommand,
+    #[command(flatten)]
+    pub(crate) configured: Configured,
+    /// Only say what would be pruned and what would be fetched
+    #[arg(long, global = true)]
+    pub(crate) dry_run: bool,
+    /// Answer in JSON
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum RetentionCommand {
+    /// Keep this many complete chunks from now on, whatever the configuration says; 0 keeps all
+    Set {
+        /// How many
+        chunks: u32,
+    },
+    /// Keep what the configuration says again
+    Reset,
+}
+
+#[derive(Args)]
+pub(crate) struct Adopt {
+    /// The directory with the files
+    pub(crate) dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) configured: Configured,
+    /// Copy files also where they could be linked
+    #[arg(long)]
+    pub(crate) copy: bool,
+    /// Answer in JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Audit {
+    #[command(flatten)]
+    pub(crate) configured: Configured,
+    /// Verify every checksum, derive every file from the ledgers once more and compare bytes
+    #[arg(long)]
+    pub(crate) deep: bool,
+    /// Derive only this many chunks, drawn at random
+    #[arg(long, value_name = "N", requires = "deep")]
+    pub(crate) sample: Option<u32>,
+    /// Pass over what a deep audit found sound within so many days and what has not changed since
+    #[arg(long, value_name = "DAYS", requires = "deep", default_value_t = 0)]
+    pub(crate) trust_days: u32,
+    /// Repair what can be repaired safely; the daemon must be stopped
+    #[arg(long)]
+    pub(crate) fix: bool,
+    /// Answer in JSON, one finding a line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Recover {
+    #[command(flatten)]
+    pub(crate) configured: Configured,
+    /// First tainted ledger
+    #[arg(long, value_name = "SEQ")]
+    pub(crate) from: LedgerSeq,
+    /// Last tainted ledger
+    #[arg(long, value_name = "SEQ")]
+    pub(crate) to: LedgerSeq,
+    /// Distrust frozen files and indexes [default: both]
+    #[arg(long)]
+    pub(crate) cold: bool,
+    /// Distrust hot chunks, from the lowest tainted one to the newest [default: both]
+    #[arg(long)]
+    pub(crate) hot: bool,
+    /// Do it; without this the plan is only printed
+    #[arg(long)]
+    pub(crate) apply: bool,
+    /// Answer in JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Backup {
+    /// The directory to make, on the same file system or another; it must not be there
+    pub(crate) to: PathBuf,
+    #[command(flatten)]
+    pub(crate) configured: Configured,
+    /// Answer in JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Restore {
+    /// The directory that a backup made
+    pub(crate) from: PathBuf,
+    #[command(flatten)]
+    pub(crate) configured: Configured,
+    /// Don't keep the catalog that was there
+    #[arg(long)]
+    pub(crate) skip_backup: bool,
+    /// Answer in JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args)]
 #[command(arg_required_else_help = true)]
 pub(crate) struct Config {
     /// Print every key with what it means and its default
@@ -280,6 +418,29 @@ impl Configured {
     pub(crate) fn settings(&self) -> Outcome<Settings> {
         Settings::load(self.config.as_deref(), &self.flags)
     }
+}
+
+#[derive(Args)]
+pub(crate) struct Replay {
+    /// Where ledgers come from: a framed file (plain or zstd), a ledger lake's directory, or gen:SPEC
+    #[arg(long, value_name = "FILE|DIR|gen:SPEC")]
+    pub(crate) source: String,
+    /// Where they go: standard output, a descriptor, a named pipe or a file
+    #[arg(long = "out", value_name = "-|fd:N|PATH", default_value = "-", allow_hyphen_values = true)]
+    pub(crate) to_sink: String,
+    /// First ledger [default: the source's first]
+    #[arg(long, value_name = "SEQ")]
+    pub(crate) from: Option<LedgerSeq>,
+    /// Last ledger [default: the source's last]
+    #[arg(long, value_name = "SEQ")]
+    pub(crate) to: Option<LedgerSeq>,
+    /// Milliseconds from one ledger to the next; 0 for no pause
+    #[arg(long, value_name = "MS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=3_600_000))]
+    pub(crate) pace: u64,
+    /// What goes wrong at a ledger, any number of times: cut@N, garbage@N, huge@N, damage@N, skip@N, skip@N-M,
+    /// repeat@N, lie@N:M, hang@N, exit@N:CODE
+    #[arg(long, value_name = "FAULT")]
+    pub(crate) fault: Vec<String>,
 }
 
 #[derive(Subcommand)]

@@ -98,3 +98,20 @@ impl From<icecore_streamhash::Error> for Fail {
         if e.is_corrupt() { Fail::Damaged(e.to_string()) } else { Fail::Error(Box::new(e)) }
     }
 }
+
+impl From<icecore_catalog::Error> for Fail {
+    fn from(e: icecore_catalog::Error) -> Self {
+        if e.is_corrupt() { Fail::Damaged(e.to_string()) } else { Fail::Error(Box::new(e)) }
+    }
+}
+
+impl From<icecore_engine::Error> for Fail {
+    fn from(e: icecore_engine::Error) -> Self {
+        match e {
+            icecore_engine::Error::Catalog(e) => e.into(),
+            icecore_engine::Error::Cold(e) => e.into(),
+            icecore_engine::Error::Cancelled => Fail::Interrupted(e.to_string()),
+            e => Fail::Error(Box::new(e)),
+        }
+    }
+}

@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     args::{GetEvents, GetLedger, GetTx},
     fail::{Fail, Outcome},
-    history::{Found, History, Place},
+    history::{self, Found, Place},
     output::{Output, human_bytes, human_time},
 };
 
@@ -64,9 +64,9 @@ impl Answer {
 }
 
 pub(crate) fn ledger(args: &GetLedger, out: &Output) -> Outcome {
-    let history = History::open(&args.answer.data)?;
+    let (history, found) = history::read(&args.answer.data, |history| history.ledger(args.seq))?;
     let not_found = || Fail::NotFound(format!("ledger {} is not there: {}", args.seq, history.reach()));
-    let Found { raw, place } = history.ledger(args.seq)?.ok_or_else(not_found)?;
+    let Found { raw, place } = found.ok_or_else(not_found)?;
     if args.raw {
         return Ok(out.bytes(&raw)?);
     }
@@ -87,9 +87,9 @@ pub(crate) fn ledger(args: &GetLedger, out: &Output) -> Outcome {
 }
 
 pub(crate) fn transaction(args: &GetTx, out: &Output) -> Outcome {
-    let history = History::open(&args.answer.data)?;
+    let (history, found) = history::read(&args.answer.data, |history| history.transaction(&args.hash))?;
     let not_found = || Fail::NotFound(format!("transaction {} is not there: {}", args.hash, history.reach()));
-    let found = history.transaction(&args.hash)?.ok_or_else(not_found)?;
+    let found = found.ok_or_else(not_found)?;
     let network = network(args, history.manifest(), &found.raw)?;
     let tx = find_transaction(&found.raw, &args.hash, &network)?.ok_or_else(not_found)?;
     let mut answer = Answer::new()
@@ -126,9 +126,8 @@ fn network(args: &GetTx, manifest: &Manifest, raw: &[u8]) -> Outcome<NetworkId> 
 }
 
 pub(crate) fn events(args: &GetEvents, out: &Output) -> Outcome {
-    let history = History::open(&args.answer.data)?;
     let query = query(args)?;
-    let found = history.events(&query)?;
+    let (history, found) = history::read(&args.answer.data, |history| history.events(&query))?;
     for (event, place) in &found {
         print_event(event, *place, args.answer.decode, out)?;
     }

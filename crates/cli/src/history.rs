@@ -7,14 +7,18 @@ use std::{
     sync::{Arc, atomic::Ordering::Relaxed},
 };
 
+use icecore_catalog::{CatalogReader, HotState};
 use icecore_cold::{Control, Layout, Manifest, Store};
-use icecore_diskio::Disk;
+use icecore_diskio::{Disk, RealDisk};
 use icecore_events::{EventRecord, Order, Query};
 use icecore_hotchunk::{HotChunk, HotOptions, WarmUp};
 use icecore_ledger::{ChunkId, LedgerRange, LedgerSeq, TxHash};
 use icecore_stellar::StellarDecoder;
 
-use crate::{fail::Outcome, progress::Progress};
+use crate::{
+    fail::{Fail, Outcome},
+    progress::Progress,
+};
 
 /// A directory's chunks of both kinds.
 pub(crate) struct History {
@@ -50,13 +54,50 @@ pub(crate) fn hot_chunks(disk: &dyn Disk, layout: &Layout) -> Outcome<BTreeSet<C
     Ok(disk.list(&layout.hot_dir())?.iter().filter_map(|name| Layout::chunk_of_hot_name(name)).collect())
 }
 
+/// Those that can be read: where a catalog says which are whole, only these.
+fn usable_hot_chunks(layout: &Layout) -> Outcome<BTreeSet<ChunkId>> {
+    match CatalogReader::open(layout) {
+        Ok(reader) => {
+            let ready = reader.state().hot.iter().filter(|(_, state)| **state == HotState::Ready);
+            Ok(ready.map(|(chunk, _)| *chunk).collect())
+        }
+        Err(icecore_catalog::Error::NoCatalog { .. }) => hot_chunks(&RealDisk, layout),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// Reads from a directory, and once more from what it has become where a daemon took away meanwhile what was being read.
+pub(crate) fn read<T>(dir: &Path, read: impl Fn(&History) -> Outcome<T>) -> Outcome<(History, T)> {
+    let history = History::open(dir)?;
+    match read(&history) {
+        Ok(answer) => Ok((history, answer)),
+        Err(fail @ (Fail::Error(_) | Fail::Damaged(_))) => {
+            let again = History::open(dir)?;
+            if again.is_as(&history) {
+                return Err(fail);
+            }
+            let answer = read(&again)?;
+            Ok((again, answer))
+        }
+        Err(fail) => Err(fail),
+    }
+}
+
 impl History {
+    /// True where both found the same.
+    fn is_as(&self, other: &History) -> bool {
+        let (this, that) = (self.store.inventory(), other.store.inventory());
+        self.hot == other.hot && this.chunks == that.chunks && this.indexes == that.indexes
+    }
+
+    /// Looks at what a directory has. A chunk goes from its hot store to its files: looked at in this order, it is in one of
+    /// them, also while a daemon works.
     pub(crate) fn open(dir: &Path) -> Outcome<Self> {
+        let mut hot = usable_hot_chunks(&Layout::new(dir))?;
         let store = Store::open(dir)?;
         let inventory = store.inventory();
         let frozen =
             |chunk: &ChunkId| inventory.chunks.contains_key(chunk) && inventory.missing(*chunk).is_empty();
-        let mut hot = hot_chunks(&**store.disk(), store.layout())?;
         hot.retain(|chunk| !frozen(chunk));
         Ok(History { store, hot })
     }

@@ -34,6 +34,7 @@ pub(crate) fn run(args: &Ingest, out: &Output) -> Outcome {
     let OpenedSource { source, network_passphrase } = icecore_stellar::source::open(&args.source)?;
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let layout = Layout::new(&args.data);
+    crate::daemon::refuse_kept(&layout)?;
     let geometry = Manifest::geometry_for(&*disk, &layout, args.ledgers_per_chunk, args.chunks_per_window)?;
     let (control, stopped) = crate::stoppable()?;
     disk.create_dir_all(layout.root())?;

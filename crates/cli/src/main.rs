@@ -1,8 +1,10 @@
 //! The `icecore` program: parse, call, print.
 
+mod admin;
 mod args;
 mod build;
 mod config;
+mod daemon;
 mod demo;
 mod fail;
 mod file;
@@ -10,8 +12,11 @@ mod get;
 mod history;
 mod ingest;
 mod inspect;
+mod log;
+mod manage;
 mod output;
 mod progress;
+mod replay;
 mod utxo;
 mod verify;
 
@@ -20,7 +25,7 @@ use std::{
     process::ExitCode,
     sync::{
         Arc,
-        mpsc::{Receiver, channel},
+        mpsc::{Receiver, Sender, channel},
     },
 };
 
@@ -58,7 +63,17 @@ fn run(command: Command) -> Outcome {
         Command::Cat(args) => inspect::cat(&args, &Output::new(args.json)),
         Command::Verify(args) => verify::run(&args, &Output::new(args.json)),
         Command::Utxo(Utxo::Bench(args)) => utxo::bench(&args, &Output::new(args.json)),
+        Command::Daemon(args) => daemon::run(&args, &Output::new(false)),
+        Command::Status(args) => manage::status(&args, &Output::new(args.json)),
+        Command::Plan(args) => manage::plan(&args, &Output::new(args.json)),
+        Command::Retention(args) => manage::retention(&args, &Output::new(args.json)),
+        Command::Adopt(args) => manage::adopt(&args, &Output::new(args.json)),
+        Command::Audit(args) => manage::audit(&args, &Output::new(args.json)),
+        Command::Recover(args) => manage::recover(&args, &Output::new(args.json)),
+        Command::Backup(args) => manage::backup(&args, &Output::new(args.json)),
+        Command::Restore(args) => manage::restore(&args, &Output::new(args.json)),
         Command::Config(args) => config::run(&args, &Output::new(false)),
+        Command::Replay(args) => replay::run(&args),
         Command::Demo(args) => demo::run(&args, &Output::new(false)),
     }
 }
@@ -80,6 +95,15 @@ fn stoppable() -> Outcome<(Arc<Control>, Receiver<()>)> {
     };
     ctrlc::set_handler(handler).map_err(|e| fail::Fail::Error(Box::new(e)))?;
     Ok((control, told))
+}
+
+/// A channel into which Ctrl-C and SIGTERM send, and whoever else has a reason to stop.
+fn stops() -> Outcome<(Sender<()>, Receiver<()>)> {
+    let (tell, told) = channel();
+    let on_signal = tell.clone();
+    // Where nobody listens any more, it is ending already.
+    ctrlc::set_handler(move || _ = on_signal.send(())).map_err(|e| fail::Fail::Error(Box::new(e)))?;
+    Ok((tell, told))
 }
 
 /// A word on the side, on standard error so that answers stay clean.
