@@ -129,6 +129,12 @@ impl Engine {
     /// stays open for reads until the engine is dropped.
     pub fn shutdown(&self) -> ShutdownReport<Worker> {
         let report = self.registry.shutdown_blocking();
+        // So that the next opening has no log to replay; what is in the log is durable all the same.
+        for (chunk, hot) in self.shared.hot.load().iter() {
+            if let Err(error) = hot.flush() {
+                tracing::warn!(%chunk, %error, "a hot chunk could not be flushed");
+            }
+        }
         tracing::info!(clean = report.all_clean(), "shut down");
         report
     }

@@ -145,6 +145,16 @@ pub enum Error {
         /// The chunk.
         chunk: ChunkId,
     },
+    /// A worker panicked: a mistake in this program.
+    #[error(
+        "{worker} panicked: {message}; this is a bug, please report it; nothing that was acknowledged is lost"
+    )]
+    Panicked {
+        /// Which one.
+        worker: &'static str,
+        /// What it said.
+        message: String,
+    },
     /// The engine ended by itself.
     #[error("the engine stopped: {source}")]
     Stopped {
@@ -173,7 +183,8 @@ impl Error {
             | Error::NoTip { .. }
             | Error::FloorPastTip { .. }
             | Error::DiskTooSmall { .. }
-            | Error::EndOfHistory { .. } => true,
+            | Error::EndOfHistory { .. }
+            | Error::Panicked { .. } => true,
             Error::Stopped { .. } => true,
             Error::Catalog(e) => e.class() == Class::Fatal || matches!(e, Catalog::PinChanged { .. }),
             _ => false,
@@ -202,6 +213,7 @@ impl Error {
             Error::NotYet { .. } => "not_yet",
             Error::DiskTooSmall { .. } => "disk_too_small",
             Error::ChunkFailed { .. } => "chunk_failed",
+            Error::Panicked { .. } => "panicked",
             Error::Stopped { source } => source.tag(),
             Error::Cancelled => "cancelled",
             Error::NotStarted { .. } => "not_started",

@@ -1,7 +1,10 @@
 //! Beginning the work: what a process that ended left behind, how far the history is, and where it goes on; and the worker
 //! that does so again after each error.
 
-use std::sync::{Arc, Weak};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Weak},
+};
 
 use icecore_catalog::HotState;
 use icecore_ledger::LedgerSeq;
@@ -68,7 +71,7 @@ pub(crate) fn supervise(
     let mut failed = 0;
     while !stop.is_cancelled() {
         let before = shared.published.latest();
-        let ended = work(shared, registry, stop);
+        let ended = guarded("ingestion", || work(shared, registry, stop));
         if stop.is_cancelled() {
             // Whoever told this worker tells the others in their turn.
             return Ok(());
@@ -126,7 +129,7 @@ fn start_lifecycle(shared: &Arc<Shared>, registry: &Weak<Registry<Worker>>) -> R
     };
     let shared = Arc::clone(shared);
     let outcome = registry.start_thread(Worker::Lifecycle, config, move |stop| {
-        let served = Lifecycle { shared: &shared, stop: &stop }.serve();
+        let served = guarded("the lifecycle", || Lifecycle { shared: &shared, stop: &stop }.serve());
         if let Err(error) = served {
             let text = error.to_string();
             shared.journal.trouble("the lifecycle", &error);
@@ -136,6 +139,15 @@ fn start_lifecycle(shared: &Arc<Shared>, registry: &Weak<Registry<Worker>>) -> R
         Ok(())
     });
     started("the lifecycle", outcome)
+}
+
+/// Makes a panic an error, so that a worker that is gone does not go unnoticed.
+pub(crate) fn guarded(worker: &'static str, work: impl FnOnce() -> Result<()>) -> Result<()> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+        Err(Error::Panicked { worker, message: text.unwrap_or_else(|| "nothing".to_owned()) })
+    })
 }
 
 /// A start's outcome as a result.

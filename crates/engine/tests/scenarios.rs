@@ -6,9 +6,10 @@ mod common;
 use std::sync::{Arc, atomic::Ordering::SeqCst};
 
 use common::*;
-use icecore_engine::{Error, Span};
+use icecore_engine::{Engine, Error, Sources, Span};
 use icecore_events::Order;
-use icecore_ledger::{ChunkId, LedgerRange, LedgerSeq};
+use icecore_hotchunk::fuzz::Toy;
+use icecore_ledger::{ChunkId, Decoded, Decoder, EventFields, LedgerRange, LedgerSeq};
 
 #[test]
 fn a_first_start_backfills_and_follows() {
@@ -360,5 +361,39 @@ fn pages_of_ledgers_and_cursors() {
     assert!(matches!(engine.view().ledgers(&range(5, 4), 5), Err(Error::Inverted { .. })));
     for bad in ["", "1-2-3", "1-2-3-4-5", "1-2-3-x", "+1-2-3-4", "4294967296-0-0-0"] {
         assert!(matches!(bad.parse::<icecore_engine::Cursor>(), Err(Error::BadCursor { .. })), "{bad}");
+    }
+}
+
+/// Panics for one ledger.
+struct Panicky;
+
+impl Decoder for Panicky {
+    fn decode<'a>(&self, raw: &'a [u8]) -> icecore_ledger::Result<Decoded<'a>> {
+        let decoded = Toy.decode(raw)?;
+        assert_ne!(decoded.seq, LedgerSeq(first_of(1)), "a decoder's mistake");
+        Ok(decoded)
+    }
+
+    fn event_fields<'a>(&self, body: &'a [u8]) -> icecore_ledger::Result<EventFields<'a>> {
+        Toy.event_fields(body)
+    }
+}
+
+#[test]
+fn a_worker_that_panics_stops_the_engine() {
+    // In the lifecycle, where the chunk is backfilled, and in ingestion.
+    for tip in [last_of(1), first_of(1)] {
+        let dir = tempfile::tempdir().unwrap();
+        let sources = Sources { bulk: Chain::new(tip), live: None };
+        let engine = Engine::open(config(dir.path()), sources, Arc::new(Panicky)).unwrap();
+        engine.start().unwrap();
+        let stopped = engine.wait().unwrap_err();
+        assert!(stopped.to_string().contains("panicked: "), "{stopped}");
+        assert!(engine.status().fatal.is_some() && !engine.shutdown().all_clean());
+        drop(engine);
+        let engine = open(config(dir.path()), &Chain::new(tip), None).unwrap();
+        engine.start().unwrap();
+        until_settled(&engine, tip);
+        check_reads(&engine.view(), 2, tip);
     }
 }
