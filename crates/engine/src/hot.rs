@@ -12,9 +12,19 @@ use icecore_diskio::{Disk, RealDisk};
 use icecore_hotchunk::HotChunk;
 use icecore_ledger::ChunkId;
 
-use crate::{Error, Result, mutants, shared::Shared};
+use crate::{Error, Result, mutants, shared::Shared, steps};
 
 impl Shared {
+    /// Says that a durable step is about to be taken.
+    pub(crate) fn before(&self, step: &str) -> Result<()> {
+        Ok(self.disk().step(&format!("before {step}"))?)
+    }
+
+    /// Says that a durable step was taken.
+    pub(crate) fn after(&self, step: &str) -> Result<()> {
+        Ok(self.disk().step(&format!("after {step}"))?)
+    }
+
     /// The hot chunk of a `ready` key, opened where it is not; a store that is gone or damaged is lost.
     pub(crate) fn ready_hot(&self, chunk: ChunkId) -> Result<Arc<HotChunk>> {
         if let Some(open) = self.hot.load().get(&chunk) {
@@ -22,10 +32,14 @@ impl Shared {
         }
         let path = self.catalog.layout().hot_chunk(chunk);
         let ledgers = self.ledgers_of(chunk)?;
-        self.disk().step("before hot open")?;
-        let opened = HotChunk::open_with_progress(&path, ledgers, &self.hot_options, &mut |warm| {
-            tracing::debug!(%chunk, rows = warm.rows, of = warm.total, "building the event index");
-        });
+        let open = || {
+            HotChunk::open_with_progress(&path, ledgers, &self.hot_options, &mut |warm| {
+                tracing::debug!(%chunk, rows = warm.rows, of = warm.total, "building the event index");
+            })
+        };
+        self.before(steps::OPEN)?;
+        let opened = open();
+        self.after(steps::OPEN)?;
         let opened = match opened {
             Ok(opened) => Arc::new(opened),
             // The machine is in trouble, or somebody else has it: nothing is lost.
@@ -49,11 +63,11 @@ impl Shared {
         if !mutants::on("hot_key_after_directory") {
             self.catalog.hot_transient(chunk)?;
         }
-        self.disk().step("before hot create")?;
+        self.before(steps::CREATE)?;
         remove_tree(&path)?;
         RealDisk.create_dir_all(&dir)?;
         let made = Arc::new(HotChunk::create(&path, ledgers, &self.hot_options)?);
-        self.disk().step("after hot create")?;
+        self.after(steps::CREATE)?;
         RealDisk.sync_dir(&dir)?;
         if mutants::on("hot_key_after_directory") {
             self.catalog.hot_transient(chunk)?;
@@ -94,9 +108,9 @@ impl Shared {
         if mutants::on("hot_key_before_directory") {
             self.catalog.hot_delete(chunk)?;
         }
-        self.disk().step("before hot remove")?;
+        self.before(steps::REMOVE)?;
         remove_tree(&layout.hot_chunk(chunk))?;
-        self.disk().step("after hot remove")?;
+        self.after(steps::REMOVE)?;
         match RealDisk.sync_dir(&layout.hot_dir()) {
             Err(e) if e.is_not_found() => {}
             synced => synced?,

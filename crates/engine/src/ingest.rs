@@ -15,7 +15,7 @@ use icecore_hotchunk::{Error as HotError, HotChunk};
 use icecore_ledger::{ChunkId, LedgerRange, LedgerSeq, LiveSource};
 use icecore_registry::CancelToken;
 
-use crate::{Error, Result, metrics, mutants, plan::Resume, shared::Shared};
+use crate::{Error, Result, metrics, mutants, plan::Resume, shared::Shared, steps};
 
 /// The place in the history where ledgers are added.
 pub(crate) struct Ingestion<'a> {
@@ -79,12 +79,15 @@ impl<'a> Ingestion<'a> {
 
     /// Follows the bulk source as it grows.
     fn follow_bulk(&mut self) -> Result<()> {
+        let Shared { config, clock, sources, .. } = self.shared;
+        // One that has to read all of itself to say how far it has come is not asked as often.
+        let pause = if sources.bulk.random_access() { config.poll } else { config.poll * 30 };
         while !self.is_over() {
             match self.shared.tip() {
                 Ok(tip) if tip >= self.next => self.copy_through(tip)?,
                 // It lags behind what is there already, or is being filled.
                 Ok(_) | Err(icecore_ledger::Error::Empty { .. }) => {
-                    self.shared.clock.pause(self.shared.config.poll, self.stop);
+                    clock.pause(pause, self.stop);
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -132,10 +135,10 @@ impl<'a> Ingestion<'a> {
         if mutants::on("show_before_commit") {
             published.show(self.next);
         }
-        self.shared.disk().step("before hot commit")?;
+        self.shared.before(steps::COMMIT)?;
         let committed =
             self.hot.commit(raw, &**decoder).map_err(|failed| self.refused(*failed.source, place))?;
-        self.shared.disk().step("after hot commit")?;
+        self.shared.after(steps::COMMIT)?;
         metrics::committed(&committed.report);
         published.show(committed.seq);
         metrics::progress(committed.seq, committed.seq, published.tip());

@@ -79,6 +79,7 @@ pub mod retention;
 mod shared;
 mod start;
 mod status;
+mod steps;
 mod view;
 
 pub use act::Task;
@@ -93,4 +94,5 @@ pub use lifecycle::RunReport;
 pub use read::{Cursor, FoundLedger, Page, Span};
 pub use retention::RetentionChange;
 pub use status::{DiskBytes, Status, WorkerLine};
+pub use steps::STEPS;
 pub use view::{Place, View};

@@ -14,7 +14,7 @@ use icecore_registry::CancelToken;
 use world::{Process, World};
 
 use crate::{
-    Result,
+    Result, STEPS,
     common::{first_of, last_of, until},
     executor::execute,
     lifecycle::RunReport,
@@ -90,6 +90,11 @@ impl Operation {
         let begun = world.disk.operations();
         (self.act)(&world, process.as_ref()).unwrap();
         let steps = world.disk.operations() - begun;
+        for label in world.disk.labels() {
+            let name = label.strip_prefix("before ").or_else(|| label.strip_prefix("after "));
+            let is_known = |name| STEPS.iter().chain(icecore_catalog::STEPS).any(|step| step.name == name);
+            assert!(name.is_none_or(is_known), "{label:?} is in no table of steps");
+        }
         drop(process);
         (steps, self.finish(world, 0, &Files::new()))
     }
