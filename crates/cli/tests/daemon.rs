@@ -6,9 +6,7 @@ mod common;
 use common::{Daemon, Data, GEOMETRY, audit, icecore, json, spec, stderr, truth};
 
 fn is_settled(status: &serde_json::Value) -> bool {
-    status["missing"] == serde_json::json!([0, 0])
-        && status["chunks"]["pruning"] == 0
-        && status["chunks"]["ready"].as_u64() <= Some(1)
+    status["is_settled"] == true
 }
 
 #[test]

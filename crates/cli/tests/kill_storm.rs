@@ -10,7 +10,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::{Daemon, Data, audit, truth};
+use common::{Daemon, Data, audit, icecore, stderr, truth};
+use icecore_ledger::Decoder;
+use icecore_stellar::StellarDecoder;
 use icecore_testkit::SplitMix64;
 
 /// More than any storm gets through.
@@ -74,7 +76,7 @@ fn kill_storm() {
     let latest = acknowledged.load(SeqCst);
     let mut daemon = Daemon::start(&data, latest, None, &more);
     daemon.until("the last start", |status| {
-        status["latest"].as_u64() >= Some(u64::from(latest)) && status["missing"] == serde_json::json!([0, 0])
+        status["latest"].as_u64() >= Some(u64::from(latest)) && status["is_settled"] == true
     });
     assert_eq!(daemon.stop(), 0);
     let (code, said) = audit(&data.path(), &["--deep", "--retention-chunks", RETENTION]);
