@@ -105,7 +105,7 @@ impl<'a> Ingestion<'a> {
             "the live source left ledgers out: they are fetched"
         );
         shared.when_reached(stop, wanted, || self.copy_through(last))?;
-        (wanted.first.0..=last.0).for_each(|_| metrics::refetched());
+        metrics::refetched(wanted.count());
         Ok(())
     }
 

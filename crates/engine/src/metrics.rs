@@ -207,8 +207,8 @@ pub(crate) fn skipped() {
     counter!(SKIPPED).increment(1);
 }
 
-pub(crate) fn refetched() {
-    counter!(REFETCHED).increment(1);
+pub(crate) fn refetched(ledgers: u64) {
+    counter!(REFETCHED).increment(ledgers);
 }
 
 pub(crate) fn committed(report: &CommitReport) {

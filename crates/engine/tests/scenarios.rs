@@ -192,11 +192,14 @@ fn tip_lag() {
     drop(engine);
     // A bulk source that is behind what is there already changes nothing.
     chain.grow_to(last_of(1));
-    let live = Script::new([Act::Give(last_of(4) + 1)]);
+    let live = Script::new([]);
     let engine = open(config(dir.path()), &chain, Some(Arc::clone(&live))).unwrap();
     engine.start().unwrap();
     until("the live source was opened", || live.opened.load(SeqCst) > 0);
     check_reads(&engine.view(), 2, last_of(3) + 3);
+    live.push([Act::Give(last_of(3) + 4)]);
+    until_settled(&engine, last_of(3) + 4);
+    check_reads(&engine.view(), 2, last_of(3) + 4);
 }
 
 #[test]
