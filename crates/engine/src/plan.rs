@@ -1,9 +1,9 @@
 //! What is to be done, decided without doing anything: functions of the catalog's state and of how far the history is.
 //!
 //! ```text
-//! floor      the first chunk that is kept          resolve   chunks and indexes that are to be built, newest first
-//! resume     where ingestion goes on               discards  hot chunks that are no longer needed
-//! ```                                              prunes    keys of what is no longer wanted
+//! floor      the first chunk that is kept          resolve    chunks and indexes that are to be built, newest first
+//! resume     where ingestion goes on               discards   hot chunks that are no longer needed
+//! progress   the last committed ledger             prunes     keys of what is no longer wanted
 //! ```
 //!
 //! All read durable keys only, so a restart neither repeats nor skips, and executing what they list leaves nothing to list.
