@@ -20,7 +20,9 @@ pub(crate) fn run(args: &Replay) -> Outcome {
     let ledgers = range(args, &*opened.source)?;
     let (control, stopped) = crate::stoppable()?;
     let stop = || control.is_cancelled();
-    let mut out = open_sink(&args.to_sink, &stop)?;
+    let interrupted = || Fail::Interrupted("stopped on request".to_owned());
+    let sink = open_sink(&args.to_sink, &stop);
+    let mut out = sink.map_err(|e| if stop() { interrupted() } else { e.into() })?;
     let mut pause = |time: Duration| {
         // Whoever waits for no time at all only wants to know.
         !time.is_zero() && stopped.recv_timeout(time).is_ok() || control.is_cancelled()
@@ -28,7 +30,7 @@ pub(crate) fn run(args: &Replay) -> Outcome {
     let playback = Playback { ledgers, pace: Duration::from_millis(args.pace), faults };
     match playback.run(&*opened.source, &mut out, &mut pause)? {
         Played::Whole => Ok(()),
-        Played::Stopped => Err(Fail::Interrupted("stopped on request".to_owned())),
+        Played::Stopped => Err(interrupted()),
         // The code is part of the fault, and none of ours.
         Played::Faulted { code } => std::process::exit(code.into()),
     }
