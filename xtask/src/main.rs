@@ -60,9 +60,9 @@ enum Task {
     Loom,
     /// Fuzz the harnesses under AddressSanitizer (needs a nightly toolchain)
     Fuzz(fuzz::Args),
-    /// Measure, and print a table. `bench hot`, `bench batcher` and `bench utxo` run the tool of that part, `bench index`
-    /// puts the index beside its peers, which it compiles first (RocksDB among them); anything else goes to the
-    /// benchmarks of the `icecore-benches` package
+    /// Measure, and print a table. `bench hot`, `bench batcher` and `bench utxo` run the tool of that part, `bench engine NAME`
+    /// one of the engine's (reads_beside, replay, many_chunks), `bench index` puts the index beside its peers, which it
+    /// compiles first (RocksDB among them); anything else goes to the benchmarks of the `icecore-benches` package
     Bench {
         /// A part and arguments for its tool (--help lists them), or arguments for the benchmarks, such as a part of a name
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -138,6 +138,8 @@ const BENCH_TOOLS: &[(&str, &[&str])] = &[
     ("hot", &["--package", "icecore-hotchunk", "--example", "commit_chunk", "--"]),
     ("batcher", &["--package", "icecore-batcher", "--example", "throughput", "--"]),
     ("utxo", &["--package", "icecore-cli", "--bin", "icecore", "--", "utxo", "bench"]),
+    // Its first argument is the demonstration: `reads_beside`, `replay` or `many_chunks`.
+    ("engine", &["--package", "icecore-engine", "--example"]),
     (PEERS, &["--manifest-path", "benches/peers/Cargo.toml", "--"]),
 ];
 /// The tool with programs of others in it, some of which choose their instructions when they are compiled.
