@@ -96,8 +96,12 @@ impl History {
         let mut hot = usable_hot_chunks(&Layout::new(dir))?;
         let store = Store::open(dir)?;
         let inventory = store.inventory();
-        let frozen =
-            |chunk: &ChunkId| inventory.chunks.contains_key(chunk) && inventory.missing(*chunk).is_empty();
+        // Without an index a hash does not lead to the chunk yet.
+        let frozen = |chunk: &ChunkId| {
+            inventory.chunks.contains_key(chunk)
+                && inventory.missing(*chunk).is_empty()
+                && inventory.indexes.keys().any(|coverage| coverage.covers(*chunk))
+        };
         hot.retain(|chunk| !frozen(chunk));
         Ok(History { store, hot })
     }

@@ -15,3 +15,17 @@ fn every_metric_is_in_the_manual_with_its_alert() {
     let table: String = rows.collect();
     assert!(manual.contains(&table), "docs/operating.md should have:\n{table}");
 }
+
+#[test]
+fn every_durable_step_is_in_the_crash_model() {
+    let model = include_str!("../../../docs/crash-model.md");
+    for steps in [icecore_catalog::STEPS, icecore_engine::STEPS] {
+        let rows =
+            steps.iter().map(|step| format!("| `{}` | {} | {} |\n", step.name, step.what, step.next_start));
+        let table: String = rows.collect();
+        assert!(
+            model.contains(&format!("|---|---|---|\n{table}\n")),
+            "docs/crash-model.md should have:\n{table}"
+        );
+    }
+}

@@ -2,10 +2,13 @@
 
 use std::{
     fmt,
-    sync::{Arc, Condvar, Mutex, PoisonError, atomic::Ordering::SeqCst},
+    sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, atomic::Ordering::SeqCst},
 };
 
-use icecore_catalog::{Catalog, Pins};
+use icecore_catalog::{
+    Catalog, Pins,
+    migrations::{self, Runner, ShutdownOutcome},
+};
 use icecore_diskio::{Disk, RealDisk};
 use icecore_ledger::Decoder;
 use icecore_registry::{CancelToken, Registry, ShutdownReport, WorkerConfig};
@@ -41,6 +44,8 @@ pub struct Engine {
     pub(crate) shared: Arc<Shared>,
     registry: Arc<Registry<Worker>>,
     ended: Arc<Ended>,
+    /// From the first start of the work on.
+    migrations: OnceLock<Runner>,
 }
 
 /// Whether the supervised work has come to an end.
@@ -92,7 +97,12 @@ impl Engine {
             shared.published.retention.store(chunks, SeqCst);
         }
         shared.take_up(&CancelToken::new())?;
-        Ok(Engine { shared, registry: Arc::new(Registry::new()), ended: Arc::default() })
+        Ok(Engine {
+            shared,
+            registry: Arc::new(Registry::new()),
+            ended: Arc::default(),
+            migrations: OnceLock::new(),
+        })
     }
 
     /// Starts the work: backfill, ingestion, lifecycle. It goes on by itself, also after errors, until
@@ -112,7 +122,10 @@ impl Engine {
             let _said = SayEnded(ended);
             supervise(&shared, &registry, &stop)
         });
-        started("ingestion", outcome)
+        started("ingestion", outcome)?;
+        // Not before: nobody waits for them, and what is only looked at is left as it is.
+        self.migrations.get_or_init(|| migrations::start(&self.shared.catalog));
+        Ok(())
     }
 
     /// Waits until the work that was started has ended: by a shutdown, or by itself. Where none was started, for ever.
@@ -129,6 +142,11 @@ impl Engine {
     /// stays open for reads until the engine is dropped.
     pub fn shutdown(&self) -> ShutdownReport<Worker> {
         let report = self.registry.shutdown_blocking();
+        if let Some(migrations) = self.migrations.get()
+            && let ShutdownOutcome::StillRunning { names } = migrations.shutdown(self.shared.config.shutdown)
+        {
+            tracing::error!(?names, "migrations still run: the store is closed when they end");
+        }
         // So that the next opening has no log to replay; what is in the log is durable all the same.
         for (chunk, hot) in self.shared.hot.load().iter() {
             if let Err(error) = hot.flush() {
@@ -157,7 +175,7 @@ impl Engine {
 
     /// How the store and its workers are.
     pub fn status(&self) -> Status {
-        Status::of(&self.shared, &self.registry)
+        Status::of(&self.shared, &self.registry, self.migrations.get())
     }
 
     /// The bytes of frozen files and hot chunks, by tree. Looks at every file, so ask now and then.

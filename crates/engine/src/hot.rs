@@ -5,12 +5,13 @@
 //! remove    hidden from readers → transient → nobody holds it: close → remove the directory → fsync its parent → no key
 //! ```
 
-use std::{fs, io, path::Path, sync::Arc};
+use std::{path::Path, sync::Arc};
 
 use icecore_catalog::HotState;
 use icecore_diskio::{Disk, RealDisk};
 use icecore_hotchunk::HotChunk;
 use icecore_ledger::ChunkId;
+use icecore_rockstore::Store;
 
 use crate::{Error, Result, mutants, shared::Shared, steps};
 
@@ -64,7 +65,7 @@ impl Shared {
             self.catalog.hot_transient(chunk)?;
         }
         self.before(steps::CREATE)?;
-        remove_tree(&path)?;
+        destroy(&path)?;
         RealDisk.create_dir_all(&dir)?;
         let made = Arc::new(HotChunk::create(&path, ledgers, &self.hot_options)?);
         self.after(steps::CREATE)?;
@@ -109,7 +110,7 @@ impl Shared {
             self.catalog.hot_delete(chunk)?;
         }
         self.before(steps::REMOVE)?;
-        remove_tree(&layout.hot_chunk(chunk))?;
+        destroy(&layout.hot_chunk(chunk))?;
         self.after(steps::REMOVE)?;
         match RealDisk.sync_dir(&layout.hot_dir()) {
             Err(e) if e.is_not_found() => {}
@@ -123,11 +124,6 @@ impl Shared {
     }
 }
 
-fn remove_tree(path: &Path) -> Result<()> {
-    match fs::remove_dir_all(path) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => {
-            Err(icecore_diskio::Error::from_io(icecore_diskio::Op::Remove, path, e).into())
-        }
-        _ => Ok(()),
-    }
+fn destroy(path: &Path) -> Result<()> {
+    Ok(Store::destroy(path).map_err(icecore_hotchunk::Error::from)?)
 }

@@ -93,6 +93,6 @@ pub use journal::{Rates, Trouble};
 pub use lifecycle::RunReport;
 pub use read::{Cursor, FoundLedger, Page, Span};
 pub use retention::RetentionChange;
-pub use status::{DiskBytes, Status, WorkerLine};
+pub use status::{DiskBytes, MigrationLine, Status, WorkerLine};
 pub use steps::STEPS;
 pub use view::{Place, View};

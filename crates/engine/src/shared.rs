@@ -40,7 +40,7 @@ pub(crate) type HotMap = BTreeMap<ChunkId, Arc<HotChunk>>;
 
 pub(crate) struct Shared {
     pub(crate) config: EngineConfig,
-    pub(crate) catalog: Catalog,
+    pub(crate) catalog: Arc<Catalog>,
     pub(crate) sources: Sources,
     pub(crate) decoder: Arc<dyn Decoder>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -127,7 +127,7 @@ impl Shared {
             Published { retention: AtomicU32::new(config.retention_chunks), ..Published::default() };
         Shared {
             config,
-            catalog,
+            catalog: Arc::new(catalog),
             sources,
             decoder,
             clock,

@@ -1,7 +1,9 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
-use icecore_catalog::{Artifact, Key};
-
+use icecore_catalog::{
+    Artifact, Key,
+    migrations::{self, Runner, StatusRow},
+};
 use icecore_registry::Registry;
 use serde::Serialize;
 
@@ -43,6 +45,8 @@ pub struct Status {
     pub oldest_view_seconds: u64,
     /// The workers and what they do.
     pub workers: Vec<WorkerLine>,
+    /// Migrations of the catalog's rows, done and under way; none before the work was started.
+    pub migrations: Vec<MigrationLine>,
     /// Runs of the lifecycle.
     pub runs: u64,
     /// How often the work was begun anew after an error.
@@ -66,8 +70,46 @@ pub struct WorkerLine {
     pub age_seconds: u64,
 }
 
+/// One migration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct MigrationLine {
+    /// Its name.
+    pub name: String,
+    /// How far it is.
+    pub status: migrations::Status,
+    /// Why it failed.
+    pub error: Option<String>,
+    /// Rows it has seen to.
+    pub rows_processed: u64,
+    /// Rows there are to see to, where it knows.
+    pub rows_total: Option<u64>,
+}
+
+impl MigrationLine {
+    fn all(runner: &Runner) -> Vec<Self> {
+        let line = |row: StatusRow| MigrationLine {
+            name: row.name,
+            status: row.status,
+            error: row.error,
+            rows_processed: row.rows_processed,
+            rows_total: row.rows_total,
+        };
+        match runner.list() {
+            Ok(rows) => rows.into_iter().map(line).collect(),
+            Err(error) => {
+                tracing::warn!(%error, "migrations cannot be listed");
+                Vec::new()
+            }
+        }
+    }
+}
+
 impl Status {
-    pub(crate) fn of(shared: &std::sync::Arc<Shared>, registry: &Registry<Worker>) -> Self {
+    pub(crate) fn of(
+        shared: &std::sync::Arc<Shared>,
+        registry: &Registry<Worker>,
+        runner: Option<&Runner>,
+    ) -> Self {
         let view = View::take(shared);
         let (published, scope, now) = (&shared.published, shared.scope(), shared.clock.now());
         let complete = published.complete();
@@ -93,6 +135,7 @@ impl Status {
             is_settled: scope.is_settled(view.state(), complete, published.live()),
             oldest_view_seconds: oldest.as_secs(),
             workers: registry.snapshot().into_iter().map(WorkerLine::of).collect(),
+            migrations: runner.map(MigrationLine::all).unwrap_or_default(),
             runs: pages.runs,
             restarts: pages.restarts,
             rates: pages.rates,

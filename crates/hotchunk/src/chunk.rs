@@ -147,8 +147,9 @@ impl HotChunk {
         Self::reading(path.as_ref(), chunk, options, Some(progress))
     }
 
-    /// Where somebody commits at the same time, files are replaced while they are looked at, so that rows seem to
-    /// contradict each other, or to be missing. So trouble is believed only if no file came or went meanwhile.
+    /// Where somebody commits at the same time, or removes the chunk, files go while they are looked at, so that rows seem to
+    /// contradict each other, or to be missing. So trouble is believed only if no file came or went meanwhile, and rows only
+    /// if none went.
     fn reading(
         path: &Path,
         chunk: LedgerRange,
@@ -159,6 +160,7 @@ impl HotChunk {
             let before = file_names(path);
             match Self::reading_once(path, chunk, options, &mut events) {
                 Err(e) if (e.is_corrupt() || e.is_retryable()) && file_names(path) != before => {}
+                Ok(_) if !file_names(path).is_superset(&before) => {}
                 opened => return opened,
             }
         }

@@ -12,7 +12,7 @@ use crate::{Error, Family, Holder, Result};
 pub(crate) const ROCKSDB_VERSION: &str = "11.8.1";
 
 /// The file that names the current manifest.
-const CURRENT: &str = "CURRENT";
+pub(crate) const CURRENT: &str = "CURRENT";
 
 /// Refuses a path where there is no store.
 pub(crate) fn check_present(path: &Path) -> Result<()> {

@@ -114,7 +114,8 @@ impl Store {
 
     /// Opens a store that is there for reading only: as it was when it was opened, its log replayed in memory. Changes
     /// nothing and takes no lock. Where another handle writes at the same time, a file can vanish in between: that shows
-    /// as [`Error::Io`] or [`Error::Corrupt`], or as the newest rows missing; opening again helps.
+    /// as [`Error::Io`] or [`Error::Corrupt`], or as the newest rows missing; opening again helps. So does it where one
+    /// [destroys](Store::destroy) it: then the last opening is refused.
     ///
     /// # Errors
     /// As of [`open`](Store::open), but never [`Error::Locked`].
@@ -124,6 +125,21 @@ impl Store {
         options: &StoreOptions,
     ) -> Result<Self> {
         Self::open_as(path.as_ref(), families, options, true)
+    }
+
+    /// Removes a store that nobody has open for writing, or what is left of one; nothing where there is none. Its first step
+    /// makes it unreadable, so that whoever opens it meanwhile for reading is told, and never takes a part for the whole.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; doing it again goes on.
+    pub fn destroy(path: impl AsRef<Path>) -> Result<()> {
+        let path = path.as_ref();
+        let gone = |removed: io::Result<()>| match removed {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io(path, "remove the store", &e)),
+            _ => Ok(()),
+        };
+        gone(fs::remove_file(path.join(inspect::CURRENT)))?;
+        gone(fs::remove_dir_all(path))
     }
 
     fn open_as(path: &Path, families: &[Family], options: &StoreOptions, read_only: bool) -> Result<Self> {

@@ -239,3 +239,25 @@ fn a_checkpoint_is_a_store_of_that_moment() {
     assert_eq!(rows.next_row().unwrap().unwrap().0, b"filed");
     assert_eq!(rows.next_row().unwrap().unwrap().0, b"logge");
 }
+
+#[test]
+fn what_is_being_destroyed_is_never_taken_for_a_smaller_store() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s");
+    make(&path);
+    // As the first step leaves it, and every further one: all files but the one that says where to begin.
+    let files = contents(&path);
+    fs::remove_file(path.join("CURRENT")).unwrap();
+    for name in files.keys().filter(|name| *name != "CURRENT") {
+        let opened = Store::open_read_only(&path, FAMILIES, &options());
+        assert!(matches!(opened, Err(Error::Gutted { .. })), "{opened:?}");
+        fs::remove_file(path.join(name)).unwrap();
+    }
+    // From whatever is left, and once more.
+    Store::destroy(&path).unwrap();
+    assert!(!path.exists());
+    Store::destroy(&path).unwrap();
+    make(&path);
+    Store::destroy(&path).unwrap();
+    assert!(!path.exists());
+}
