@@ -163,7 +163,7 @@ fn many_ledgers(ledgers: u32, pace: Duration, dir: &std::path::Path, book: &Book
             peaks.hot_chunks = peaks.hot_chunks.max(status.chunks["ready"]);
             common::require_well(&engine);
         }
-        if latest - 1 >= (ledgers / 3).max(1) * (thirds.len() as u32 + 1) && thirds.len() < 2 {
+        if latest > (ledgers / 3).max(1) * (thirds.len() as u32 + 1) && thirds.len() < 2 {
             thirds.push(book.take_commits());
         }
         thread::sleep(Duration::from_millis(2));
