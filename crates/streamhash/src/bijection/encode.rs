@@ -141,13 +141,18 @@ impl Encoder {
     fn put_seed(&mut self, size: usize, seed: u32, place: usize) {
         let k = rice_bits(size);
         let quotient = seed >> k;
-        if size <= MAX_CODED && quotient < MARKER_ONES {
+        if has_code(size, seed) {
             self.stream.put(code(seed, quotient, k), quotient + 1 + k);
         } else {
             self.stream.put((1 << MARKER_ONES) - 1, MARKER_ONES);
             self.listed.push((place as u32) << LISTED_SEED_BITS | seed);
         }
     }
+}
+
+/// Whether a seed for `size` keys, at least two, may stand in the stream.
+pub(super) fn has_code(size: usize, seed: u32) -> bool {
+    size <= MAX_CODED && seed >> rice_bits(size) < MARKER_ONES
 }
 
 /// So many ones as the quotient says, a zero, the low bits.

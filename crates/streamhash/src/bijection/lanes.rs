@@ -15,7 +15,7 @@ use std::ops::Range;
 use super::{
     columns::{Columns, LEN},
     mix,
-    search::{Plain, SEEDS, SPLIT_SEEDS, Search},
+    search::{FIRST_SEEDS, Plain, SEEDS, SPLIT_SEEDS, Search},
 };
 use crate::simd::Simd;
 
@@ -24,8 +24,6 @@ use crate::simd::Simd;
 pub(super) struct Lanes<S>(pub(super) S);
 
 const LANES: u32 = 8;
-/// Seeds below this are tried in rounds.
-const ROUNDS_END: u32 = 1 << 12;
 /// Masks have two bits for each lane.
 const MASK_BITS: u32 = 2 * LANES;
 /// Buckets whose places do not fit into a half's bits are left to plain arithmetic.
@@ -102,13 +100,13 @@ impl<S: Simd> Lanes<S> {
         at: usize,
         seeds: &mut [u32],
         pending: &mut [u16],
-    ) -> Result<(), usize> {
-        const { assert!(ROUNDS_END.is_multiple_of(LANES * BATCHES) && MASK_BITS * BATCHES <= u64::BITS) };
+    ) -> usize {
+        const { assert!(FIRST_SEEDS.is_multiple_of(LANES * BATCHES) && MASK_BITS * BATCHES <= u64::BITS) };
         let mut left = seeds.len();
         for (bucket, pending) in pending[..left].iter_mut().enumerate() {
             *pending = bucket as u16;
         }
-        for base in (0..ROUNDS_END).step_by((LANES * BATCHES) as usize) {
+        for base in (0..FIRST_SEEDS).step_by((LANES * BATCHES) as usize) {
             let tried = left;
             left = 0;
             for i in 0..tried {
@@ -124,16 +122,10 @@ impl<S: Simd> Lanes<S> {
                 left += usize::from(found == 0);
             }
             if left == 0 {
-                return Ok(());
+                break;
             }
         }
-        // Unlucky or hopeless ones: each by itself, so that many hopeless ones take no longer than the first.
-        for &bucket in &pending[..left] {
-            let bucket = usize::from(bucket);
-            let seed = first(ROUNDS_END..SEEDS, |base| self.fitting::<M>(keys, at + bucket * M, base));
-            seeds[bucket] = seed.ok_or(bucket)?;
-        }
-        Ok(())
+        left
     }
 }
 
@@ -204,20 +196,22 @@ impl<S: Simd> Lanes<S> {
     }
 }
 
-/// The first seed that is found in a batch of eight.
-#[inline(always)]
-fn first(seeds: Range<u32>, find: impl Fn(u32) -> u32) -> Option<u32> {
-    // A plain loop: what an iterator calls would be compiled without the instructions of the lanes wherever the
-    // compiler does not inline it, as under a sanitizer.
-    let mut base = seeds.start;
-    while base < seeds.end {
-        let found = find(base);
-        if found != 0 {
-            return Some(base + found.trailing_zeros() / 2);
+/// The first seed that is found in a batch of eight. No function: its argument would be one too, and compiled without the
+/// instructions of the lanes wherever the compiler does not inline it.
+macro_rules! first {
+    ($seeds:expr, |$base:ident| $find:expr) => {{
+        let Range { start: mut $base, end } = $seeds;
+        loop {
+            if $base >= end {
+                break None;
+            }
+            let found = $find;
+            if found != 0 {
+                break Some($base + found.trailing_zeros() / 2);
+            }
+            $base += LANES;
         }
-        base += LANES;
-    }
-    None
+    }};
 }
 
 impl<S: Simd> Search for Lanes<S> {
@@ -246,7 +240,7 @@ impl<S: Simd> Search for Lanes<S> {
         at: usize,
         seeds: &mut [u32],
         pending: &mut [u16],
-    ) -> Result<(), usize> {
+    ) -> usize {
         // So many that few buckets need another round, or the seeds tried in vain cost less than a round.
         match M {
             0..=5 => self.rounds::<M, 1>(keys, at, seeds, pending),
@@ -256,11 +250,11 @@ impl<S: Simd> Search for Lanes<S> {
     }
 
     #[inline(always)]
-    fn any(self, keys: &Columns, at: usize, size: usize) -> Option<u32> {
+    fn any(self, keys: &Columns, at: usize, size: usize, from: u32) -> Option<u32> {
         match size {
             0 | 1 => Some(0),
-            2..=MAX_SIZE => first(0..SEEDS, |base| self.fitting_any(keys, at, size, base)),
-            _ => Plain.any(keys, at, size),
+            2..=MAX_SIZE => first!(from..SEEDS, |base| self.fitting_any(keys, at, size, base)),
+            _ => Plain.any(keys, at, size, from),
         }
     }
 
@@ -269,7 +263,7 @@ impl<S: Simd> Search for Lanes<S> {
         if size > 2 * MAX_SIZE {
             return Plain.split(keys, at, size);
         }
-        first(0..SPLIT_SEEDS, |base| self.halving(keys, at, size, base))
+        first!(0..SPLIT_SEEDS, |base| self.halving(keys, at, size, base))
     }
 
     #[inline(always)]
@@ -362,9 +356,14 @@ mod tests {
         ) -> (Result<Vec<u32>, usize>, Vec<u16>) {
             let buckets = self.keys.len() / M;
             let (mut seeds, mut slots) = (vec![0; buckets], Box::new([0; LEN]));
-            let found = search.sized::<M>(keys, 0, &mut seeds, &mut vec![0; buckets]);
-            if let Err(bucket) = found {
-                return (Err(bucket), Vec::new());
+            let mut pending = vec![0; buckets];
+            let left = search.sized::<M>(keys, 0, &mut seeds, &mut pending);
+            for &bucket in &pending[..left] {
+                let bucket = usize::from(bucket);
+                match search.any(keys, bucket * M, M, FIRST_SEEDS) {
+                    Some(seed) => seeds[bucket] = seed,
+                    None => return (Err(bucket), Vec::new()),
+                }
             }
             seeds.resize(buckets + 8, 0);
             let starts: Vec<u32> = (0..seeds.len() as u32).map(|i| i * 5).collect();
@@ -389,7 +388,7 @@ mod tests {
             let mut found = Found { sized, slots, any: Vec::new(), split: Vec::new() };
             for at in (0..=self.keys.len() - self.size).step_by(self.size) {
                 if self.size < 13 {
-                    found.any.push(search.any(&keys, at, self.size));
+                    found.any.push(search.any(&keys, at, self.size, 0));
                 }
                 if self.size >= SPLIT {
                     found.split.push(search.split(&keys, at, self.size));

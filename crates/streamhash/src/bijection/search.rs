@@ -1,14 +1,19 @@
 //! The seed searches: nothing but arithmetic on keys' words, already mixed with the global seed. Here one seed after
 //! another in plain arithmetic; `lanes` finds the same ones eight at a time.
 
+use std::ops::Range;
+
 use super::{
-    SPLIT,
+    MARKER_ONES, RICE_BITS, SPLIT,
     columns::{Columns, LEN},
     mix,
 };
 
 /// Seeds are tried below this.
 pub(super) const SEEDS: u32 = 1 << 21;
+/// Buckets that have none below this are looked at one by one. Of 2 to 7 keys, no such seed has a code.
+pub(super) const FIRST_SEEDS: u32 = 1 << 12;
+const _: () = assert!(FIRST_SEEDS >= MARKER_ONES << RICE_BITS[SPLIT - 1]);
 /// First seeds of split buckets are tried below this.
 pub(super) const SPLIT_SEEDS: u32 = 1 << 20;
 
@@ -18,17 +23,18 @@ pub(super) trait Search: Copy {
     fn prepare(self, keys: &mut Columns, len: usize);
 
     /// The smallest seeds that give all keys of a bucket places of their own, for buckets of `M` (2 to 7) keys that
-    /// follow one another from key `at` on; or the first bucket that has none. `pending` is scratch.
+    /// follow one another from key `at` on. Gives how many buckets have none below [`FIRST_SEEDS`]: the first ones of
+    /// `pending`, in their order.
     fn sized<const M: usize>(
         self,
         keys: &Columns,
         at: usize,
         seeds: &mut [u32],
         pending: &mut [u16],
-    ) -> Result<(), usize>;
+    ) -> usize;
 
-    /// The smallest seed that gives all of `size` keys places of their own.
-    fn any(self, keys: &Columns, at: usize, size: usize) -> Option<u32>;
+    /// The smallest seed, `from` or above, that gives all of `size` keys places of their own.
+    fn any(self, keys: &Columns, at: usize, size: usize, from: u32) -> Option<u32>;
 
     /// The smallest seed that gives exactly half of `size` keys (rounded down) places below that half, all different.
     fn split(self, keys: &Columns, at: usize, size: usize) -> Option<u32>;
@@ -58,18 +64,25 @@ impl Search for Plain {
         keys: &Columns,
         at: usize,
         seeds: &mut [u32],
-        _: &mut [u16],
-    ) -> Result<(), usize> {
+        pending: &mut [u16],
+    ) -> usize {
         let (a, _) = keys.a[at..].as_chunks::<M>();
         let (b, _) = keys.b[at..].as_chunks::<M>();
+        let mut left = 0;
         for (bucket, ((seed, a), b)) in seeds.iter_mut().zip(a).zip(b).enumerate() {
-            *seed = bijection(a, b).ok_or(bucket)?;
+            match bijection(a, b, 0..FIRST_SEEDS) {
+                Some(found) => *seed = found,
+                None => {
+                    pending[left] = bucket as u16;
+                    left += 1;
+                }
+            }
         }
-        Ok(())
+        left
     }
 
-    fn any(self, keys: &Columns, at: usize, size: usize) -> Option<u32> {
-        bijection_any(&keys.a[at..at + size], &keys.b[at..at + size])
+    fn any(self, keys: &Columns, at: usize, size: usize, from: u32) -> Option<u32> {
+        bijection_any(&keys.a[at..at + size], &keys.b[at..at + size], from)
     }
 
     fn split(self, keys: &Columns, at: usize, size: usize) -> Option<u32> {
@@ -99,14 +112,14 @@ impl Search for Plain {
 
 /// Seeds tried at a time, without a branch.
 const TOGETHER: u32 = 4;
-const _: () = assert!(SEEDS.is_multiple_of(TOGETHER));
+const _: () = assert!(SEEDS.is_multiple_of(TOGETHER) && FIRST_SEEDS.is_multiple_of(TOGETHER));
 
 /// The smallest seed that gives all `M` keys places of their own. `M` is 2 to 8.
 #[inline(always)]
-fn bijection<const M: usize>(a: &[u64; M], b: &[u64; M]) -> Option<u32> {
+fn bijection<const M: usize>(a: &[u64; M], b: &[u64; M], seeds: Range<u32>) -> Option<u32> {
     let full = (1u32 << M) - 1;
-    let mut seed = 0;
-    while seed < SEEDS {
+    let mut seed = seeds.start;
+    while seed < seeds.end {
         let mut taken = [0u32; TOGETHER as usize];
         for i in 0..M {
             for (lane, taken) in (0..).zip(&mut taken) {
@@ -123,14 +136,14 @@ fn bijection<const M: usize>(a: &[u64; M], b: &[u64; M]) -> Option<u32> {
     None
 }
 
-/// [`bijection`] for any number of keys.
-pub(super) fn bijection_any(a: &[u64], b: &[u64]) -> Option<u32> {
+/// [`bijection`] for any number of keys. `from` is a multiple of [`TOGETHER`].
+pub(super) fn bijection_any(a: &[u64], b: &[u64], from: u32) -> Option<u32> {
     macro_rules! sized {
         ($($m:literal)+) => {
             match a.len() {
                 0 | 1 => Some(0),
-                $($m => bijection::<$m>(a.first_chunk()?, b.first_chunk()?),)+
-                _ => large(a, b),
+                $($m => bijection::<$m>(a.first_chunk()?, b.first_chunk()?, from..SEEDS),)+
+                _ => large(a, b, from),
             }
         };
     }
@@ -179,9 +192,9 @@ impl Taken {
 }
 
 #[cold]
-fn large(a: &[u64], b: &[u64]) -> Option<u32> {
+fn large(a: &[u64], b: &[u64], from: u32) -> Option<u32> {
     let mut taken = Taken::new(a.len());
-    (0..SEEDS).find(|&seed| {
+    (from..SEEDS).find(|&seed| {
         taken.forget();
         a.iter().zip(b).all(|(&a, &b)| taken.take(mix(a, b, seed, stamps_len(&taken))))
     })
@@ -193,17 +206,18 @@ fn stamps_len(taken: &Taken) -> u32 {
 
 #[cold]
 fn split_large(a: &[u64], b: &[u64]) -> Option<u32> {
-    let half = a.len() as u32 / 2;
+    let size = a.len();
+    let half = size as u32 / 2;
     let mut taken = Taken::new(a.len());
     (0..SPLIT_SEEDS).find(|&seed| {
         taken.forget();
-        let mut below = 0;
-        let distinct = a.iter().zip(b).all(|(&a, &b)| {
+        let mut above = 0;
+        // As many as are left for the other half, and no two at the same place: then all places below are taken.
+        a.iter().zip(b).all(|(&a, &b)| {
             let place = mix(a, b, seed, stamps_len(&taken));
-            below += u32::from(place < half);
-            place >= half || taken.take(place)
-        });
-        distinct && below == half
+            above += usize::from(place >= half);
+            if place < half { taken.take(place) } else { above <= size - half as usize }
+        })
     })
 }
 
@@ -222,7 +236,7 @@ mod tests {
         for round in 0..200 {
             let size = 2 + round % 10;
             let (a, b) = words(&mut rng, size);
-            assert_eq!(bijection_any(&a, &b), large(&a, &b), "size {size}");
+            assert_eq!(bijection_any(&a, &b, 0), large(&a, &b, 0), "size {size}");
             if size >= SPLIT {
                 assert_eq!(split(&a, &b), split_large(&a, &b), "size {size}");
             }
@@ -231,8 +245,8 @@ mod tests {
 
     #[test]
     fn equal_keys_exhaust_the_search() {
-        assert_eq!(bijection_any(&[5, 5], &[6, 6]), None);
-        assert_eq!(large(&[5, 1, 5], &[6, 3, 6]), None);
+        assert_eq!(bijection_any(&[5, 5], &[6, 6], 0), None);
+        assert_eq!(large(&[5, 1, 5], &[6, 3, 6], 0), None);
     }
 
     #[test]

@@ -1,10 +1,10 @@
 use super::{
-    EMPTY, SPLIT, TOO_MANY_KEYS,
+    EMPTY, LISTED_MAX, MAX_CODED, SPLIT, TOO_MANY_KEYS,
     columns::{BUCKETS_LEN, Class, Columns, Grouping, LEN},
-    encode::{Encoder, IN_HALVES, Seeds},
+    encode::{Encoder, IN_HALVES, Seeds, has_code},
     lanes::Lanes,
     mix,
-    search::{Plain, Search},
+    search::{FIRST_SEEDS, Plain, Search},
 };
 use crate::{
     algorithm::{Placed, Unsolved},
@@ -30,6 +30,8 @@ struct Block {
     /// The slot of each key.
     slots: [u16; LEN],
     pending: [u16; BUCKETS_LEN],
+    /// How many seeds are known to have no code.
+    listed: usize,
 }
 
 impl Solver {
@@ -42,6 +44,7 @@ impl Solver {
             order_seeds: [0; BUCKETS_LEN],
             slots: [0; LEN],
             pending: [0; BUCKETS_LEN],
+            listed: 0,
         };
         Solver { path, block, encoder: Encoder::new() }
     }
@@ -92,6 +95,8 @@ impl Solve<'_> {
         block.grouping.group(self.entries, block.seed, &mut block.keys);
         search.prepare(&mut block.keys, self.entries.len());
         block.seeds.whole.fill(0);
+        block.listed = 0;
+        block.list_large()?;
         block.solve_single();
         block.solve_sized::<2>(search)?;
         block.solve_sized::<3>(search)?;
@@ -102,6 +107,11 @@ impl Solve<'_> {
         block.solve_large(search)?;
         encoder.encode(&block.grouping, &block.seeds, self.blob)
     }
+}
+
+/// How many keys each half of a split bucket has.
+fn halves(size: usize) -> [usize; 2] {
+    [size / 2, size - size / 2]
 }
 
 impl Block {
@@ -117,14 +127,46 @@ impl Block {
     fn solve_sized<const M: usize>(&mut self, search: impl Search) -> Result<(), Unsolved> {
         let Class { bucket_at, buckets, key_at } = self.grouping.classes[M];
         let range = bucket_at..bucket_at + buckets;
-        let found =
+        let left =
             search.sized::<M>(&self.keys, key_at, &mut self.order_seeds[range.clone()], &mut self.pending);
-        found.map_err(|bucket| self.exhausted(key_at + bucket * M, M))?;
+        if left > 0 {
+            self.solve_late::<M>(search, left)?;
+        }
         for (&bucket, &seed) in self.grouping.order[range.clone()].iter().zip(&self.order_seeds[range]) {
             self.seeds.whole[usize::from(bucket)] = seed;
         }
         let (seeds, starts) = (&self.order_seeds[bucket_at..], &self.grouping.order_starts[bucket_at..]);
         search.slots::<M>(&self.keys, key_at, buckets, seeds, starts, &mut self.slots);
+        Ok(())
+    }
+
+    /// Goes on with the buckets of `M` keys that are pending, unlucky or hopeless ones.
+    #[inline(always)]
+    fn solve_late<const M: usize>(&mut self, search: impl Search, left: usize) -> Result<(), Unsolved> {
+        let Class { bucket_at, key_at, .. } = self.grouping.classes[M];
+        self.list(left)?;
+        for i in 0..left {
+            let bucket = usize::from(self.pending[i]);
+            let at = key_at + bucket * M;
+            let seed = search.any(&self.keys, at, M, FIRST_SEEDS);
+            self.order_seeds[bucket_at + bucket] = seed.ok_or_else(|| self.exhausted(at, M))?;
+        }
+        Ok(())
+    }
+
+    /// Counts seeds that have no code, so that no more are searched for than the list has room for.
+    fn list(&mut self, seeds: usize) -> Result<(), Unsolved> {
+        self.listed += seeds;
+        if self.listed > LISTED_MAX { Err(Unsolved::Fallback) } else { Ok(()) }
+    }
+
+    /// Counts those of halves that are too large for one.
+    fn list_large(&mut self) -> Result<(), Unsolved> {
+        let Class { bucket_at, buckets, .. } = self.grouping.classes[SPLIT];
+        for place in bucket_at..bucket_at + buckets {
+            let size = usize::from(self.grouping.sizes[usize::from(self.grouping.order[place])]);
+            self.list(halves(size).into_iter().filter(|&half| half > MAX_CODED).count())?;
+        }
         Ok(())
     }
 
@@ -135,8 +177,10 @@ impl Block {
             let bucket = usize::from(self.grouping.order[place]);
             let size = usize::from(self.grouping.sizes[bucket]);
             self.seeds.whole[bucket] = IN_HALVES;
-            self.seeds.halves[bucket] =
-                self.solve_split(search, key_at, size, self.grouping.order_starts[place])?;
+            let seeds = self.solve_split(search, key_at, size, self.grouping.order_starts[place])?;
+            self.seeds.halves[bucket] = seeds;
+            let late = |&(half, seed): &(usize, u32)| half <= MAX_CODED && !has_code(half, seed);
+            self.list(halves(size).into_iter().zip(seeds).filter(late).count())?;
             key_at += size;
         }
         Ok(())
@@ -167,7 +211,7 @@ impl Block {
         }
         debug_assert_eq!(front, at + half);
         let (rest, rest_size) = (at + half, size - half);
-        let second = search.any(&self.keys, rest, rest_size).ok_or_else(|| self.exhausted(at, size))?;
+        let second = search.any(&self.keys, rest, rest_size, 0).ok_or_else(|| self.exhausted(at, size))?;
         for i in rest..rest + rest_size {
             let place = mix(self.keys.a[i], self.keys.b[i], second, rest_size as u32);
             self.slots[i] = (start + half as u32 + place) as u16;

@@ -234,16 +234,26 @@ impl Table {
         Ok(())
     }
 
-    /// The pilot, counted from `start` around, that pushes out the least; its slots are left in `best`.
+    /// The pilot, counted from `start` around, that pushes out the least and nobody who is pinned; its slots are left in
+    /// `best`.
     fn cheapest(&mut self, buckets: &Buckets, bucket: u16, start: u8) -> Option<u8> {
         let good_enough = buckets.weight(bucket);
         let mut best: Option<(u64, u8)> = None;
-        for turn in 0..=u8::MAX {
+        'pilots: for turn in 0..=u8::MAX {
             let pilot = start.wrapping_add(turn);
             let bound = best.map_or(u64::MAX, |(cost, _)| cost);
+            let mut cost = 0;
             self.wanted.clear();
-            self.wanted.extend(buckets.slots(bucket, pilot));
-            let Some(cost) = self.cost(buckets, bound) else { continue };
+            for slot in buckets.slots(bucket, pilot) {
+                if self.taken.is(slot) {
+                    let owner = self.owners[usize::from(slot)];
+                    cost += buckets.weight(owner);
+                    if cost >= bound || self.pinned.contains(&owner) {
+                        continue 'pilots;
+                    }
+                }
+                self.wanted.push(slot);
+            }
             if !self.wanted_are_distinct() {
                 continue;
             }
@@ -254,21 +264,6 @@ impl Table {
             }
         }
         best.map(|(_, pilot)| pilot)
-    }
-
-    /// What the owners of the wanted slots weigh together; `None` where one is pinned or it is no less than `bound`.
-    fn cost(&self, buckets: &Buckets, bound: u64) -> Option<u64> {
-        let mut cost = 0;
-        for &slot in &self.wanted {
-            if self.taken.is(slot) {
-                let owner = self.owners[usize::from(slot)];
-                cost += buckets.weight(owner);
-                if cost >= bound || self.pinned.contains(&owner) {
-                    return None;
-                }
-            }
-        }
-        Some(cost)
     }
 
     fn wanted_are_distinct(&mut self) -> bool {
