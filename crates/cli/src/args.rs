@@ -61,7 +61,7 @@ pub(crate) enum Command {
     /// The store of unspent outputs
     #[command(subcommand)]
     Utxo(Utxo),
-    /// Generate ledgers, build, look things up, verify: the whole tour in one screen
+    /// A store's whole life in one screen: backfill, live ledgers, freeze, index, prune, kill, restart, audit
     Demo(Demo),
 }
 
@@ -491,7 +491,7 @@ pub(crate) struct UtxoBench {
 
 #[derive(Args)]
 pub(crate) struct Demo {
-    /// Keep the store in this directory [default: a temporary one, removed at the end]
+    /// Keep the store and the daemon's log in this new directory [default: a temporary one, removed at the end]
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
 }

@@ -66,21 +66,26 @@ fn usable_hot_chunks(layout: &Layout) -> Outcome<BTreeSet<ChunkId>> {
     }
 }
 
-/// Reads from a directory, and once more from what it has become where a daemon took away meanwhile what was being read.
+/// How often a read is begun anew because a daemon took away what was being read.
+const TRIES: usize = 10;
+
+/// Reads from a directory; and again from what it has become, where a daemon took away meanwhile what was being read.
 pub(crate) fn read<T>(dir: &Path, read: impl Fn(&History) -> Outcome<T>) -> Outcome<(History, T)> {
-    let history = History::open(dir)?;
-    match read(&history) {
-        Ok(answer) => Ok((history, answer)),
-        Err(fail @ (Fail::Error(_) | Fail::Damaged(_))) => {
-            let again = History::open(dir)?;
-            if again.is_as(&history) {
-                return Err(fail);
+    let mut history = History::open(dir)?;
+    for _ in 1..TRIES {
+        match read(&history) {
+            Err(fail @ (Fail::Error(_) | Fail::Damaged(_))) => {
+                let now = History::open(dir)?;
+                if now.is_as(&history) {
+                    return Err(fail);
+                }
+                history = now;
             }
-            let answer = read(&again)?;
-            Ok((again, answer))
+            answer => return Ok((history, answer?)),
         }
-        Err(fail) => Err(fail),
     }
+    let answer = read(&history)?;
+    Ok((history, answer))
 }
 
 impl History {
