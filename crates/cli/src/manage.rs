@@ -91,8 +91,8 @@ pub(crate) fn status(args: &args::Status, out: &Output) -> Outcome {
         out.line(format!("to build   {} chunks, {} indexes", missing[0], missing[1]))?;
     }
     out.line(format!("kept       {}", kept(status["retention_chunks"].as_u64().unwrap_or(0))))?;
-    out.line(format!("chunks     {}", counts(&status["chunks"], "", |count| human_count(count))))?;
-    out.line(format!("disk       {}", counts(&status["disk_bytes"], "", human_bytes)))?;
+    out.line(format!("chunks     {}", counts(&status["chunks"], human_count)))?;
+    out.line(format!("disk       {}", counts(&status["disk_bytes"], human_bytes)))?;
     for worker in status["workers"].as_array().into_iter().flatten() {
         let text = |key: &str| worker[key].as_str().unwrap_or("?");
         out.line(format!("worker     {}: {}, for {} s", text("name"), text("state"), worker["age_seconds"]))?;
@@ -115,15 +115,11 @@ fn kept(chunks: u64) -> String {
 }
 
 /// `a 1, b 2` of an object, without what is nothing.
-fn counts(object: &Value, none: &str, show: impl Fn(u64) -> String) -> String {
+fn counts(object: &Value, show: impl Fn(u64) -> String) -> String {
     let entries = object.as_object().into_iter().flatten();
     let shown = entries.filter_map(|(name, count)| Some((name, count.as_u64().filter(|count| *count > 0)?)));
     let all: Vec<String> = shown.map(|(name, count)| format!("{name} {}", show(count))).collect();
-    if all.is_empty() {
-        if none.is_empty() { "none".to_owned() } else { none.to_owned() }
-    } else {
-        all.join(", ")
-    }
+    if all.is_empty() { "none".to_owned() } else { all.join(", ") }
 }
 
 /// How a store is that no daemon runs on.
@@ -204,12 +200,12 @@ pub(crate) fn plan(args: &args::Status, out: &Output) -> Outcome {
         out.value(&plan)?;
     } else {
         out.line(format!("build    {} chunks and {} indexes", plan["chunks"], plan["indexes"]))?;
-        out.line(format!("from     {}", counts(&plan["from"], "nowhere", human_count)))?;
+        out.line(format!("from     {}", counts(&plan["from"], human_count)))?;
         let total = human_bytes(plan["total_bytes"].as_u64().unwrap_or(0));
         let peak = human_bytes(plan["peak_bytes"].as_u64().unwrap_or(0));
         out.line(format!(
             "bytes    {total} in the end ({}), {peak} meanwhile",
-            counts(&plan["bytes"], "none", human_bytes)
+            counts(&plan["bytes"], human_bytes)
         ))?;
         for disk in room {
             let bytes = |key: &str| human_bytes(disk[key].as_u64().unwrap_or(0));

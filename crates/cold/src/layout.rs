@@ -337,7 +337,7 @@ mod tests {
         let layout = || Layout::new(root);
         layout().check().unwrap();
         layout().with_hot("/elsewhere/hot").with_ledgers("/elsewhere/ledgers").check().unwrap();
-        std::fs::create_dir(root.join("events")).unwrap();
+        fs::create_dir(root.join("events")).unwrap();
         std::os::unix::fs::symlink(root.join("events"), root.join("alias")).unwrap();
         for bad in [
             layout().with_hot(root),

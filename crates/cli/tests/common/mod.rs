@@ -1,5 +1,5 @@
 //! The program, a daemon of it that is killed when it is let go of, and the ledgers that it should have.
-#![allow(clippy::unwrap_used, dead_code)]
+#![allow(clippy::unwrap_used, clippy::panic, dead_code)]
 
 use std::{
     collections::BTreeMap,
