@@ -44,6 +44,8 @@
 mod algorithm;
 mod bijection;
 mod builder;
+#[cfg(test)]
+mod crafted;
 mod error;
 mod format;
 #[cfg(any(test, feature = "fuzz"))]

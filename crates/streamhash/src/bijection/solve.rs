@@ -196,6 +196,12 @@ impl Block {
         start: u32,
     ) -> Result<[u32; 2], Unsolved> {
         let half = size / 2;
+        if size > 2 * MAX_CODED
+            && let Some(key) = self.twins(at, size)
+        {
+            // No seed is tried in vain; honest buckets are hardly ever so large.
+            return Err(Unsolved::Duplicate(key));
+        }
         let first = search.split(&self.keys, at, size).ok_or_else(|| match self.twins(at, size) {
             Some(key) => Unsolved::Duplicate(key),
             None => Unsolved::Split { keys: size },

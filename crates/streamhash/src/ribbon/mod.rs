@@ -24,6 +24,8 @@
 //!
 //! Where the first layer's parts are follows from the number of keys alone. So nineteen keys in twenty are found with a
 //! threshold, which is nearly always in a cache, and one window.
+//!
+//! Crafted keys: all layers together have at most [`max_rows`] rows, and an equation is given up after [`MAX_STEPS`].
 
 mod decode;
 mod kernel;
