@@ -109,7 +109,7 @@ impl Catalog {
     /// Fills an empty directory with a checked and durable copy.
     fn fill(&self, dir: &Path) -> Result<BackupReport> {
         let database = dir.join(DATABASE);
-        let writer = self.writer();
+        let writer = self.writer()?;
         steps::take(&**self.disk(), steps::BACKUP_STAGE, || Ok(self.store().checkpoint(&database)?))?;
         let original = Loaded {
             pins: self.pins().as_ref().clone(),

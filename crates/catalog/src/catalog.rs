@@ -30,7 +30,8 @@ use crate::{
 ///
 /// Reads of [`state`](Catalog::state) never wait; writers take turns. When a call that writes returns an error, the state is
 /// what it was before, unless a faulty disk failed right after the batch: then it is what the batch made of it. In each case it
-/// is what the database has.
+/// is what the database has, but for one: while trouble lasts that keeps the database from being opened anew, nobody knows what
+/// became of the batch that failed, and the state is what it was before. The next writer finds out before it looks at anything.
 #[derive(Debug)]
 pub struct Catalog {
     // Dropped in this order: the database is closed before others are let in.
@@ -170,8 +171,18 @@ impl Catalog {
     }
 
     /// Waits for the turn of live work.
-    pub(crate) fn writer(&self) -> Slot<'_, Writer> {
-        self.writers().take(Turn::Live)
+    pub(crate) fn writer(&self) -> Result<Slot<'_, Writer>> {
+        self.turn(Turn::Live)
+    }
+
+    /// Waits for a turn. What became of a batch whose write failed is settled first, so that whoever has the turn decides on
+    /// what the database has.
+    pub(crate) fn turn(&self, turn: Turn) -> Result<Slot<'_, Writer>> {
+        let mut writer = self.writers().take(turn);
+        if !mutants::on("settled_late") {
+            self.settle(&mut writer)?;
+        }
+        Ok(writer)
     }
 
     pub(crate) fn writers(&self) -> &Slots<Writer> {
@@ -202,9 +213,11 @@ impl Catalog {
         steps::take(&*self.disk, step, || self.write(writer, &batch, next))
     }
 
-    /// Writes a batch; afterwards the state is what the database has, whether this fails or not.
+    /// Writes a batch, which makes `next` of the state as it is now.
     pub(crate) fn write(&self, writer: &mut Writer, batch: &Batch, next: State) -> Result<()> {
-        self.settle(writer)?;
+        if mutants::on("settled_late") {
+            self.settle(writer)?;
+        }
         let Err(error) = self.store.write(batch) else {
             self.state.store(Arc::new(next));
             return Ok(());
@@ -221,10 +234,12 @@ impl Catalog {
     }
 
     /// Finds out what became of a batch whose write failed.
-    fn settle(&self, writer: &mut Writer) -> Result<Settled> {
+    pub(crate) fn settle(&self, writer: &mut Writer) -> Result<Settled> {
         let settled = self.store.recover()?;
         if let (Settled::Kept, Some(next)) = (settled, writer.unsettled.take()) {
             self.state.store(next);
+            // It may have had some.
+            self.reload_pins()?;
         }
         Ok(settled)
     }

@@ -14,7 +14,8 @@
 //!   after its removal is durable. So no key means no file, and nobody lists a directory to find work.
 //! * **Frozen is trusted blindly.** A key becomes frozen when file and directory entries are durable, and nothing is unlinked
 //!   under it.
-//! * **The database never lies to memory.** [`Catalog::state`] is what the database has, also after a write that failed.
+//! * **Memory follows the database.** [`Catalog::state`] is what the database has, also after a write that failed; where that
+//!   cannot be found out at once, before anybody else writes.
 //! * **One handle, one process.** A second one is told who has the catalog.
 //!
 //! ```

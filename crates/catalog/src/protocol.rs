@@ -16,7 +16,10 @@ use icecore_cold::Coverage;
 use icecore_diskio::PendingFile;
 use icecore_ledger::ChunkId;
 
-use crate::{Artifact, Catalog, Error, FileState, HotState, Key, Result, catalog::Change, mutants, steps};
+use crate::{
+    Artifact, Catalog, Error, FileState, HotState, Key, Result, catalog::Change, migrations::Turn, mutants,
+    steps,
+};
 
 const NONE: &str = "none";
 const FREEZING: &str = FileState::Freezing.name();
@@ -30,7 +33,7 @@ impl Catalog {
     /// # Errors
     /// [`Error::Illegal`] for what is frozen, [`Error::BadKey`]; those of the database.
     pub fn begin(&self, keys: &[Key]) -> Result<()> {
-        let mut writer = self.writer();
+        let mut writer = self.writer()?;
         let changes = self.changes(keys, FREEZING, |state| match state {
             Some(FileState::Freezing) => Some(false),
             Some(FileState::Pruning) | None => Some(true),
@@ -45,7 +48,7 @@ impl Catalog {
     /// # Errors
     /// [`Error::Illegal`] for what is not freezing, [`Error::FileMissing`]; those of the database.
     pub fn freeze(&self, keys: &[Key]) -> Result<()> {
-        let mut writer = self.writer();
+        let mut writer = self.writer()?;
         if let Some(index) = keys.iter().find(|key| matches!(key, Key::Index(_))) {
             return Err(self.illegal(index, FROZEN));
         }
@@ -103,7 +106,7 @@ impl Catalog {
     /// # Errors
     /// [`Error::Illegal`] when it is not freezing, [`Error::FileMissing`]; those of the database.
     pub fn commit_index(&self, coverage: Coverage) -> Result<()> {
-        let mut writer = self.writer();
+        let mut writer = self.writer()?;
         let key = Key::Index(coverage);
         let mut changes =
             self.changes(&[key], FROZEN, |state| (state == Some(FileState::Freezing)).then_some(true))?;
@@ -140,7 +143,7 @@ impl Catalog {
     /// # Errors
     /// [`Error::Illegal`] for keys that are not there; those of the database.
     pub fn demote(&self, keys: &[Key]) -> Result<()> {
-        let mut writer = self.writer();
+        let mut writer = self.writer()?;
         let changes = self.changes(keys, PRUNING, |state| state.map(|state| state != FileState::Pruning))?;
         self.change(&mut writer, steps::DEMOTE, &changes)
     }
@@ -151,10 +154,14 @@ impl Catalog {
     /// # Errors
     /// [`Error::Illegal`] for what is freezing or frozen; those of the disk and the database: calling it again goes on.
     pub fn destroy(&self, key: &Key) -> Result<()> {
-        let mut writer = self.writer();
-        match self.state().file(key) {
-            None if !matches!(key, Key::Hot(_)) => return Ok(()),
-            Some(FileState::Pruning) => {}
+        let mut writer = self.writers().take(Turn::Live);
+        let settled = self.settle(&mut writer);
+        match (self.state().file(key), &settled) {
+            // On a full disk this may be what makes the room to settle in. No batch takes a key from pruning to frozen, so
+            // its files are of no use whatever became of the last one.
+            (Some(FileState::Pruning), _) => {}
+            (_, Err(_)) => return settled.map(drop),
+            (None, _) if !matches!(key, Key::Hot(_)) => return Ok(()),
             _ if mutants::on("destroy_anything") => {}
             _ => return Err(self.illegal(key, NONE)),
         }
@@ -164,6 +171,14 @@ impl Catalog {
             return self.unlink(key);
         }
         self.unlink(key)?;
+        if settled.is_err() {
+            self.settle(&mut writer)?;
+            match self.state().file(key) {
+                None => return Ok(()),
+                Some(FileState::Pruning) => {}
+                _ => return Err(self.illegal(key, NONE)),
+            }
+        }
         self.change(&mut writer, steps::DELETE, &delete)
     }
 
@@ -221,7 +236,7 @@ impl Catalog {
     /// # Errors
     /// [`Error::Illegal`] for what is ready, [`Error::StillThere`]; those of the database.
     pub fn hot_delete(&self, chunk: ChunkId) -> Result<()> {
-        let mut writer = self.writer();
+        let mut writer = self.writer()?;
         let key = Key::Hot(chunk);
         match self.state().hot(chunk) {
             None => return Ok(()),
@@ -242,7 +257,7 @@ impl Catalog {
         to: &'static str,
         allowed: impl Fn(Option<HotState>) -> Option<bool>,
     ) -> Result<()> {
-        let mut writer = self.writer();
+        let mut writer = self.writer()?;
         let key = Key::Hot(chunk);
         self.check_key(&key)?;
         match allowed(self.state().hot(chunk)) {
@@ -302,7 +317,7 @@ impl Catalog {
 
     /// Makes what is tainted be built again: see [`RecoveryPlan`](crate::RecoveryPlan).
     pub(crate) fn taint(&self, files: &[Key], hot: &[ChunkId]) -> Result<()> {
-        let mut writer = self.writer();
+        let mut writer = self.writer()?;
         let state = self.state();
         let freezing =
             files.iter().filter(|key| !matches!(state.file(key), None | Some(FileState::Freezing)));

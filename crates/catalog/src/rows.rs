@@ -107,7 +107,7 @@ impl Catalog {
         turn: Turn,
         act: impl FnOnce(&mut RowUpdate<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
-        let mut writer = self.writers().take(turn);
+        let mut writer = self.turn(turn)?;
         let mut update = RowUpdate { catalog: self, batch: Batch::new(), pins: false };
         let done = act(&mut update)?;
         let RowUpdate { batch, pins, .. } = update;

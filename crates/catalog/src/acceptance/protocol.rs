@@ -335,3 +335,85 @@ fn child_runs_out_of_room() {
     assert_eq!(open().state(), state, "memory and database differ");
     std::io::stdout().write_all(b"\nsettled\n").unwrap();
 }
+
+/// A batch failed, and what became of it could not be found out: whoever writes next must know of it before it decides.
+#[test]
+#[cfg(target_os = "linux")]
+fn what_failed_is_settled_before_anybody_decides() {
+    let dir = temp_dir();
+    let child = Command::new("sh")
+        .args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "acceptance::protocol::child_learns_late", "--nocapture"])
+        .env(CHILD, dir.path().join("store"))
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&child.stdout).into_owned();
+    let errors = String::from_utf8_lossy(&child.stderr).into_owned();
+    assert!(child.status.success() && text.contains("settled"), "{text}{errors}");
+}
+
+#[test]
+fn child_learns_late() {
+    let Some(root) = child_dir() else { return };
+    let disk = FaultyDisk::new();
+    let catalog = Catalog::open(Arc::new(disk.clone()), Layout::new(&root), &test_pins()).unwrap();
+    let limit = |limit: &str| {
+        let pid = std::process::id().to_string();
+        let set = Command::new("prlimit").args(["--pid", &pid, &format!("--fsize={limit}")]).status();
+        assert!(set.unwrap().success());
+    };
+    // No write succeeds, nor opening anew. What the failed batch had is written behind the catalog's back, as a log has it
+    // that was written, and could not be synced.
+    let fails_and_is_kept = |fails: &dyn Fn() -> Result<()>, key: Key, word: &str| {
+        let before = catalog.state();
+        limit("0:unlimited");
+        assert!(fails().unwrap_err().is_retryable());
+        // Nobody decides on what is not known.
+        assert!(catalog.demote(&[key]).unwrap_err().is_retryable());
+        assert_eq!(catalog.state(), before);
+        limit("unlimited:unlimited");
+        let path = catalog.layout().catalog_dir();
+        let store =
+            icecore_rockstore::Store::open(&path, crate::load::FAMILIES, &crate::load::options()).unwrap();
+        let mut batch = icecore_rockstore::Batch::new();
+        batch.put(crate::load::ROWS, key.to_string().as_bytes(), word.as_bytes());
+        store.write(&batch).unwrap();
+        store.close();
+    };
+    let agreed = |keys: &[(Key, &str)]| {
+        let found = CatalogReader::open(catalog.layout()).unwrap();
+        assert_eq!(found.state(), catalog.state().as_ref(), "memory and database differ");
+        for (key, word) in keys {
+            assert_eq!(catalog.state().word(key), Some(*word), "{key}");
+        }
+    };
+    // Another batch.
+    let (first, second, third) = (chunk(1, Events), chunk(2, Events), chunk(3, Events));
+    fails_and_is_kept(&|| catalog.begin(&[first]), first, "freezing");
+    catalog.begin(&[second]).unwrap();
+    agreed(&[(first, "freezing"), (second, "freezing")]);
+    // A call that has nothing to do, as far as was known: the directory it is about to remove is ready.
+    catalog.hot_transient(ChunkId(6)).unwrap();
+    let hot = Key::Hot(ChunkId(6));
+    fails_and_is_kept(&|| catalog.hot_ready(ChunkId(6)), hot, "ready");
+    catalog.hot_transient(ChunkId(6)).unwrap();
+    agreed(&[(hot, "transient")]);
+    // Rows of others.
+    fails_and_is_kept(&|| catalog.begin(&[third]), third, "freezing");
+    catalog.update_rows(|rows| rows.put("audit:x", b"")).unwrap();
+    agreed(&[(third, "freezing")]);
+    // Removal makes the room that settling may need.
+    build(&catalog, &[chunk(4, Events)]).unwrap();
+    catalog.demote(&[chunk(4, Events)]).unwrap();
+    let files = chunk(4, Events).paths(catalog.layout());
+    limit("0:unlimited");
+    assert!(catalog.begin(&[chunk(5, Events)]).is_err());
+    assert!(catalog.destroy(&chunk(4, Events)).unwrap_err().is_retryable());
+    assert!(files.iter().all(|path| disk.file_len(path).unwrap().is_none()));
+    limit("unlimited:unlimited");
+    catalog.destroy(&chunk(4, Events)).unwrap();
+    agreed(&[]);
+    assert_eq!(catalog.state().word(&chunk(4, Events)), None);
+    std::io::stdout().write_all(b"\nsettled\n").unwrap();
+}
