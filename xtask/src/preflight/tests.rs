@@ -38,7 +38,9 @@ fn sample(name: &str) -> String {
 /// What is wrong with a sample's text, as part of a change with its description and lines.
 fn verdict(name: &str, text: &str) -> Vec<String> {
     let beside = |extension| fs::read_to_string(samples().join(name).with_extension(extension)).ok();
-    let line = |text: String| text.trim().parse::<usize>().map(|line| vec![line..line + 1]).unwrap();
+    let line = |text: String| {
+        text.trim().parse::<usize>().map(|line| std::iter::once(line..line + 1).collect::<Vec<_>>()).unwrap()
+    };
     let lines = beside("lines").map(line);
     let scaled = has_scale_line(&beside("description").unwrap_or_default());
     violations(&format!("xtask/{FIXTURES}{name}"), text, lines.as_deref(), scaled)
