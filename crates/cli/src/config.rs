@@ -46,7 +46,8 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "DIR")]
     pub(crate) indexes_dir: Option<PathBuf>,
 
-    /// Where history comes from: a framed file (plain or zstd), a ledger lake's directory, or gen:SPEC
+    /// Where history comes from: a framed file (plain or zstd), a ledger lake's directory, or gen:SPEC; left out, the lake
+    /// that live names
     #[arg(long, value_name = "FILE|DIR|gen:SPEC")]
     pub(crate) bulk: Option<String>,
     /// Where new ledgers come from: lake:DIR, pipe:PATH, fd:N, - for standard input, or exec:COMMAND… for a program that is
@@ -164,7 +165,9 @@ pub(crate) fn run(args: &Config, out: &Output) -> Outcome {
     if let Some(ConfigCommand::Check(configured)) = &args.check {
         let settings = configured.settings()?;
         settings.needed("data", &settings.data)?;
-        settings.needed("bulk", &settings.bulk)?;
+        if !settings.live.as_ref().is_some_and(|live| live.starts_with("lake:")) {
+            settings.needed("bulk", &settings.bulk)?;
+        }
         out.bytes(table(&settings)?.to_string().as_bytes())?;
     }
     Ok(())

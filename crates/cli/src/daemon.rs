@@ -82,16 +82,20 @@ fn admin(settings: &Settings, engine: &Arc<Engine>, metrics: PrometheusHandle) -
 
 /// Opens the engine that settings describe, and its sources.
 pub(crate) fn open(settings: &Settings) -> Outcome<Engine> {
-    let bulk = settings.needed("bulk", &settings.bulk)?;
-    let opened = source::open(bulk)?;
-    let mut network = settings.network.clone().or(opened.network_passphrase);
-    let bulk: Arc<dyn Source> = Arc::from(opened.source);
-    let live = match &settings.live {
-        None => None,
-        Some(text) => {
-            let opened = source::live::open(text)?;
+    let live = settings.live.as_deref().map(source::live::open).transpose()?;
+    let (mut network, mut followed) = (settings.network.clone(), None);
+    let live = live.map(|opened| {
+        network = network.take().or(opened.network_passphrase);
+        followed = opened.bulk;
+        Arc::from(opened.source)
+    });
+    // A lake that grows has its history too.
+    let bulk: Arc<dyn Source> = match (&settings.bulk, followed) {
+        (None, Some(lake)) => Arc::from(lake),
+        (bulk, _) => {
+            let opened = source::open(settings.needed("bulk", bulk)?)?;
             network = network.or(opened.network_passphrase);
-            Some(Arc::from(opened.source))
+            Arc::from(opened.source)
         }
     };
     if !bulk.random_access() {
