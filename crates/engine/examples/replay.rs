@@ -142,7 +142,9 @@ fn many_ledgers(ledgers: u32, pace: Duration, dir: &std::path::Path, book: &Book
     let (source, last) = replayed(SMALL, Some(ledgers));
     let sizes: usize = (2..502.min(last)).map(|seq| source.raw(seq).len()).sum();
     let mean_bytes = sizes as f64 / f64::from(502.min(last) - 2);
-    let config = EngineConfig::new(dir);
+    let mut config = EngineConfig::new(dir);
+    // Settled is, who has removed everything that was replaced.
+    config.grace = Duration::from_secs(1);
     let engine = common::open(&config, &source);
     engine.start().unwrap();
     common::until(&engine, 2, false);

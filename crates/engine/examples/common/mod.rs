@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use icecore_engine::{Engine, EngineConfig, Sources};
+use icecore_engine::{Engine, EngineConfig, Sources, Status};
 use icecore_ledger::{LedgerRange, LedgerSeq, LedgerStream, Result, Source};
 use icecore_stellar::StellarDecoder;
 use metrics::{Counter, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit};
@@ -76,8 +76,10 @@ pub fn open(config: &EngineConfig, source: &Arc<Growing>) -> Engine {
 /// Waits until a ledger is there and, where that is asked for, everything is built.
 pub fn until(engine: &Engine, latest: u32, settled: bool) {
     let there = || engine.view().latest() >= Some(LedgerSeq(latest));
-    // Its status is dearer than a view, and tells more than is asked for each millisecond.
-    while !there() || settled && !engine.status().is_settled {
+    let complete = engine.config().geometry.last_complete_chunk(LedgerSeq(latest)).map(|chunk| chunk.0);
+    // That a chunk is complete is known a moment after its last ledger is shown.
+    let is_settled = |status: Status| status.is_settled && status.complete_chunk >= complete;
+    while !there() || settled && !is_settled(engine.status()) {
         require_well(engine);
         thread::sleep(Duration::from_millis(if there() { 20 } else { 2 }));
     }
