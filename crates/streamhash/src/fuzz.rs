@@ -158,6 +158,8 @@ fn read_all<S: ReadAt>(index: &Index<S>, keys: &[[u8; 16]]) -> Vec<Option<Option
     } else {
         assert!(singles.contains(&None), "a batch fails where no single lookup does");
     }
+    let streamed: Vec<_> = index.lookup_stream(keys).map(Result::ok).collect();
+    assert_eq!(singles, streamed);
     for (key, hit) in keys.iter().zip(&singles) {
         if let Some(Some(hit)) = hit {
             let Some(rank) = hit.rank else {

@@ -6,18 +6,22 @@
 //!    prefetch: blob        prefetch: stretch     prefetch: entry
 //! ```
 //!
-//! Four groups are under way, one before each step. Whole batches of the algorithms that read a byte and an entry have
-//! tighter loops, those of `batch`.
+//! Four groups are under way, one before each step. The algorithms that read a byte and an entry have tighter loops, those
+//! of `batch`; a stream of theirs is cut into batches.
 
 use icecore_diskio::ReadAt;
 
 use super::{Block, Hit, Index};
-use crate::{Error, Result, algorithm::Decoder, bijection, key::Key, phast, prefetch::prefetch, ptrhash};
+use crate::{
+    Error, KEY_BYTES, Result, algorithm::Decoder, bijection, key::Key, phast, prefetch::prefetch, ptrhash,
+};
 
 /// Keys of a group.
 const GROUP: usize = 32;
 /// Steps of a lookup, the last of which is taken when an answer is asked for.
 const STEPS: usize = 4;
+/// Keys of a batch that is cut out of a stream.
+const BATCH: usize = 1024;
 
 impl<S: ReadAt> Index<S> {
     /// Looks up many keys: clears `out` and fills it with what [`lookup`](Index::lookup) gives for each.
@@ -83,8 +87,8 @@ impl<S: ReadAt> Index<S> {
         })
     }
 
-    /// Looks up keys as they come: for each, in order, what [`lookup`](Index::lookup) gives. In memory, up to 128 keys
-    /// are taken before the first is answered; from a file they are read one after the other.
+    /// Looks up keys as they come: for each, in order, what [`lookup`](Index::lookup) gives. In memory, up to 1024
+    /// keys are taken before the first is answered; from a file they are read one after the other.
     ///
     /// ```
     /// # use icecore_streamhash::{Index, Options, UnsortedBuilder, prehash};
@@ -112,6 +116,10 @@ impl<S: ReadAt> Index<S> {
             groups: [const { Group::EMPTY }; STEPS],
             oldest: 0,
             answered: 0,
+            batch: Vec::new(),
+            hits: Vec::new(),
+            failed: None,
+            misfit: None,
         }
     }
 
@@ -198,8 +206,14 @@ pub struct Lookups<'a, S, K> {
     groups: [Group; STEPS],
     /// The group that is being answered.
     oldest: usize,
-    /// How many of its keys have been.
+    /// How many of its keys, or of `hits`, have been.
     answered: usize,
+    /// Where lookups go by batches: the last one's keys, what was found, what ended it, and what came after it that is no
+    /// key.
+    batch: Vec<[u8; KEY_BYTES]>,
+    hits: Vec<Option<Hit>>,
+    failed: Option<Error>,
+    misfit: Option<Error>,
 }
 
 #[derive(Debug)]
@@ -252,22 +266,7 @@ impl<'a, S: ReadAt, K: Iterator<Item: AsRef<[u8]>>> Lookups<'a, S, K> {
                         index.bijection_rank(decoder, Some(bytes), *block, *key)
                     });
                 }
-                Decoder::PtrHash(decoder) => {
-                    index.take(bytes, &mut self.keys, &mut groups[newest], |block, key| {
-                        block.blob_at() + ptrhash::Decoder::pilot_at(key)
-                    });
-                    index.rank_all(bytes, &mut groups[ranked], |Pending { key, block, place }| {
-                        index.ptrhash_rank(decoder, Some(bytes), *block, *key, *place)
-                    });
-                }
-                Decoder::Fast(decoder) => {
-                    index.take(bytes, &mut self.keys, &mut groups[newest], |block, key| {
-                        block.blob_at() + u64::from(decoder.seed_at(block.keys(), key))
-                    });
-                    index.rank_all(bytes, &mut groups[ranked], |Pending { key, block, place }| {
-                        index.fast_rank(decoder, Some(bytes), *block, *key, *place)
-                    });
-                }
+                Decoder::PtrHash(_) | Decoder::Fast(_) => {}
                 Decoder::Compact(decoder) => {
                     index.take(bytes, &mut self.keys, &mut groups[newest], |block, key| {
                         let place = decoder.first(block.keys(), key);
@@ -289,6 +288,40 @@ impl<'a, S: ReadAt, K: Iterator<Item: AsRef<[u8]>>> Lookups<'a, S, K> {
         }
         false
     }
+
+    /// Looks up the next batch; false where nothing is left.
+    #[inline(never)]
+    fn refill(&mut self, bytes: &[u8]) -> bool {
+        // What came after a key whose lookup failed is still to be looked up.
+        let done = self.batch.len().min(self.hits.len() + 1);
+        self.batch.drain(..done);
+        self.hits.clear();
+        self.answered = 0;
+        if self.batch.is_empty() && self.misfit.is_none() {
+            for key in self.keys.by_ref().take(BATCH) {
+                match (Key::new(key.as_ref()), key.as_ref().first_chunk()) {
+                    (Ok(_), Some(head)) => self.batch.push(*head),
+                    (checked, _) => {
+                        self.misfit = checked.err();
+                        break;
+                    }
+                }
+            }
+        }
+        if self.batch.is_empty() {
+            self.failed = self.misfit.take();
+            return self.failed.is_some();
+        }
+        let looked_up = match &self.index.decoder {
+            Decoder::PtrHash(decoder) => {
+                self.index.ptrhash_batch(decoder, bytes, &self.batch, &mut self.hits)
+            }
+            Decoder::Fast(decoder) => self.index.fast_batch(decoder, bytes, &self.batch, &mut self.hits),
+            Decoder::Bijection(_) | Decoder::Compact(_) => Ok(()),
+        };
+        self.failed = looked_up.err();
+        true
+    }
 }
 
 impl<'a, S: ReadAt, K: Iterator<Item: AsRef<[u8]>>> Iterator for Lookups<'a, S, K> {
@@ -299,6 +332,20 @@ impl<'a, S: ReadAt, K: Iterator<Item: AsRef<[u8]>>> Iterator for Lookups<'a, S, 
         let Some(bytes) = self.memory else {
             return self.keys.next().map(|key| self.index.lookup(key.as_ref()));
         };
+        if let Decoder::PtrHash(_) | Decoder::Fast(_) = self.index.decoder {
+            loop {
+                if let Some(&hit) = self.hits.get(self.answered) {
+                    self.answered += 1;
+                    return Some(Ok(hit));
+                }
+                if let Some(error) = self.failed.take() {
+                    return Some(Err(error));
+                }
+                if !self.refill(bytes) {
+                    return None;
+                }
+            }
+        }
         loop {
             let group = &mut self.groups[self.oldest];
             if self.answered < group.len {
