@@ -27,6 +27,18 @@ pub enum Error {
         /// The directory.
         path: PathBuf,
     },
+    /// There are files of chunks, and no catalog that says what they are worth: it was lost, or never was one.
+    #[error(
+        "{} has files, such as {}, and no catalog: restore a backup of it with `icecore restore`, or move the files into \
+         another directory, with icecore.json, and take them in from there with `icecore adopt`",
+        path.display(), file.display()
+    )]
+    FilesWithoutCatalog {
+        /// The directory.
+        path: PathBuf,
+        /// One of the files.
+        file: PathBuf,
+    },
     /// Everybody may put files there.
     #[error("{} can be written by everybody (mode {mode:o}): chmod o-w it, or name another directory", path.display())]
     WritableByOthers {
@@ -132,6 +144,27 @@ pub enum Error {
         from: &'static str,
         /// What it was to be.
         to: &'static str,
+    },
+    /// A key says something else than when a repair of it was found right. Nothing was changed.
+    #[error("{key} was {found} when it was audited, and is {now}: audit again")]
+    ChangedSince {
+        /// The key.
+        key: Key,
+        /// What it was: a state's name, or `none`.
+        found: &'static str,
+        /// What it is.
+        now: &'static str,
+    },
+    /// An index was to take the place of another one that leads to more: how much is kept has changed while it was built. Nothing
+    /// was changed; the next plan wants another one.
+    #[error("{key} cannot take the place of {other}: chunk {chunk} is kept, and it does not cover it")]
+    Narrower {
+        /// The new one.
+        key: Key,
+        /// The one that is there.
+        other: Key,
+        /// The first chunk that would be led to no more.
+        chunk: icecore_ledger::ChunkId,
     },
     /// A key was to vouch for a file that is not there: a mistake of the caller. Nothing was written.
     #[error("{key} cannot be frozen: {} is not there", path.display())]
@@ -254,10 +287,14 @@ impl Error {
             Error::Locked { .. } | Error::RestoreDestinationLocked { .. } | Error::RestorePending { .. } => {
                 Class::Transient
             }
+            // The same build would come out the same; another plan does not ask for it.
+            Error::Narrower { .. } => Class::Constraint,
             Error::CopyDiffers { .. } => Class::Transient,
+            Error::ChangedSince { .. } => Class::Constraint,
             Error::RestoreUnfinished { source, .. } => source.class(),
             Error::NoParent { .. }
             | Error::NoCatalog { .. }
+            | Error::FilesWithoutCatalog { .. }
             | Error::WritableByOthers { .. }
             | Error::AlreadyOpen { .. }
             | Error::PinChanged { .. }

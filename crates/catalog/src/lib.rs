@@ -76,7 +76,7 @@ pub use claim::Owner;
 pub use error::{Class, Error, Result};
 pub use keys::{Artifact, Key, NotAKey};
 pub use load::CatalogReader;
-pub use pins::{FORMAT_VERSION, LAYOUT_VERSION, Pins};
+pub use pins::{FORMAT_VERSION, LAYOUT_VERSION, Pins, RETENTION_ROW};
 pub use recover::RecoveryPlan;
 pub use restore::{RestoreOptions, RestoreReport, restore};
 pub use rows::RowUpdate;

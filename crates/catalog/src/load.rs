@@ -1,6 +1,9 @@
 //! The database as it is read: all rows, each checked, and nothing written.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use icecore_cold::Layout;
 use icecore_ledger::{Geometry, LedgerSeq};
@@ -35,6 +38,11 @@ pub(crate) struct Loaded {
 
 /// Reads a database through a handle of its own that writes nothing; `None` where there is none, or an empty one.
 pub(crate) fn peek(path: &Path) -> Result<Option<Loaded>> {
+    Ok(peek_with(path, |_| Ok(()))?.map(|(loaded, ())| loaded))
+}
+
+/// The same, and something more of what the handle sees.
+fn peek_with<T>(path: &Path, more: impl FnOnce(&Store) -> Result<T>) -> Result<Option<(Loaded, T)>> {
     let store = match Store::open_read_only(path, FAMILIES, &options()) {
         Err(icecore_rockstore::Error::Missing { .. }) => return Ok(None),
         Err(icecore_rockstore::Error::Foreign { path, what }) => {
@@ -42,9 +50,25 @@ pub(crate) fn peek(path: &Path) -> Result<Option<Loaded>> {
         }
         opened => opened?,
     };
-    let loaded = load(&store);
+    let loaded = load(&store).and_then(|loaded| match loaded {
+        Some(loaded) => Ok(Some((loaded, more(&store)?))),
+        None => Ok(None),
+    });
     store.close();
     loaded
+}
+
+/// The rows that are no keys of files.
+fn rows_of_others(store: &Store) -> Result<BTreeMap<String, Vec<u8>>> {
+    let reader = store.reader()?;
+    let mut found = BTreeMap::new();
+    for prefix in PREFIXES_OF_OTHERS {
+        let mut rows = reader.rows(ROWS, Span::prefix(prefix))?;
+        while let Some((name, value)) = rows.next_row()? {
+            found.insert(String::from_utf8_lossy(name).into_owned(), value.to_vec());
+        }
+    }
+    Ok(found)
 }
 
 /// Reads every row; `None` when there is none. The version is looked at first: rows of a later one may be anything.
@@ -181,6 +205,7 @@ fn shown(key: &str) -> String {
 pub struct CatalogReader {
     path: PathBuf,
     loaded: Loaded,
+    rows: BTreeMap<String, Vec<u8>>,
 }
 
 /// How often a read is tried beside a process that writes.
@@ -199,8 +224,8 @@ impl CatalogReader {
             if crate::restore::is_pending(layout)? {
                 return Err(Error::RestorePending { path });
             }
-            match peek(&path) {
-                Ok(Some(loaded)) => return Ok(CatalogReader { path, loaded }),
+            match peek_with(&path, rows_of_others) {
+                Ok(Some((loaded, rows))) => return Ok(CatalogReader { path, loaded, rows }),
                 Ok(None) => return Err(Error::NoCatalog { path: layout.root().to_path_buf() }),
                 // Files may have gone while they were being opened.
                 Err(e) if tries < TRIES && (e.is_retryable() || e.is_corrupt()) => {}
@@ -217,6 +242,11 @@ impl CatalogReader {
     /// Every key.
     pub fn state(&self) -> &State {
         &self.loaded.state
+    }
+
+    /// The value of a row that is no key of files.
+    pub fn row(&self, name: &str) -> Option<&[u8]> {
+        self.rows.get(name).map(Vec::as_slice)
     }
 
     /// What the store is pinned to.

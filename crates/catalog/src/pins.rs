@@ -35,6 +35,10 @@ pub(crate) const EARLIEST: &str = "config:earliest";
 pub(crate) const NETWORK: &str = "config:network";
 pub(crate) const GENERATION: &str = "config:generation";
 
+/// The row with the number of complete chunks that are kept, where a store was told one: it overrules the configuration's. No
+/// pin, since it may change.
+pub const RETENTION_ROW: &str = "config:retention_chunks";
+
 /// What a store is pinned to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pins {

@@ -813,3 +813,52 @@ proptest! {
         }
     }
 }
+
+/// What the store was told goes before what the configuration says.
+#[test]
+fn the_floor_is_the_stores_own() {
+    let store = Fixture::new();
+    let keep = |chunks| AuditOptions { retention_chunks: chunks, ..AuditOptions::default() };
+    let audit = |chunks| store.audit(&Control::default(), keep(chunks)).run().unwrap();
+    assert!(audit(2).findings.iter().any(|finding| finding.invariant == Floor));
+    for (told, configured, floor) in [("0", 2, 0), ("6", 2, 0), ("2", 0, 4), ("2", 6, 4)] {
+        store.rows(&[("config:retention_chunks", told)]);
+        let report = audit(configured);
+        assert_eq!(report.floor, Some(ChunkId(floor)), "{told} {configured}");
+        assert_eq!(report.findings.iter().all(|finding| finding.invariant != Floor), floor == 0);
+    }
+    // Of what makes no sense it is told, and nothing is taken away by it.
+    store.rows(&[("config:retention_chunks", "few")]);
+    let report = audit(2);
+    assert_eq!((report.findings.len(), report.floor), (1, Some(ChunkId(0))), "{:?}", report.findings);
+    assert!(report.findings[0].to_string().contains("config:retention_chunks"));
+    store.rows(&[("config:retention_chunks", "")]);
+    assert_eq!(audit(0).findings, []);
+}
+
+/// What came to a key since it was found is not taken away by its repair.
+#[test]
+fn a_repair_looks_again() {
+    let store = Fixture::new();
+    let (key, orphan) = (chunk(6, Ledgers), store.layout.hot_chunk(ChunkId(9)));
+    let catalog = store.catalog();
+    catalog.begin(&[key]).unwrap();
+    catalog.hot_transient(ChunkId(8)).unwrap();
+    fs::create_dir_all(&orphan).unwrap();
+    let found = store.audit(&Control::default(), AuditOptions::default()).run_on(&catalog).unwrap().findings;
+    assert_eq!(found.iter().filter(|finding| finding.repair.is_some()).count(), 3, "{found:?}");
+    // Somebody goes on with all of it.
+    store.write(6, &[Kind::Ledgers], 1).unwrap();
+    catalog.freeze(&[key]).unwrap();
+    for hot in [ChunkId(8), ChunkId(9)] {
+        catalog.hot_transient(hot).unwrap();
+        fs::create_dir_all(store.layout.hot_chunk(hot)).unwrap();
+        catalog.hot_ready(hot).unwrap();
+    }
+    let before = catalog.state();
+    for repaired in Finding::repair_all(&found, &catalog) {
+        assert!(matches!(repaired.result, Err(icecore_catalog::Error::ChangedSince { .. })), "{repaired:?}");
+    }
+    assert_eq!(catalog.state(), before);
+    assert!(orphan.is_dir() && store.file(Kind::Ledgers, 6).exists());
+}

@@ -6,25 +6,26 @@ use icecore_diskio::{Disk, Error as DiskError, Op, RealDisk};
 use icecore_ledger::ChunkId;
 
 use super::Finding;
-use crate::{Catalog, HotState, Key, Result};
+use crate::{Catalog, Error, FileState, HotState, Key, Result};
 
-/// What repairs a finding. None of them takes away what a read needs.
+/// What repairs a finding. None of them takes away what a read needs, as long as the audit was told of as many chunks to keep
+/// as the daemon is, and the key still says what it said then.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Repair {
     /// Removes a file that no key has.
     RemoveFile(PathBuf),
-    /// Removes a key's files, then the key.
-    RemoveKey(Key),
-    /// Removes a hot chunk's directory, then its key.
-    RemoveHot(ChunkId),
+    /// Removes the files of a key in this state, then the key.
+    RemoveKey(Key, FileState),
+    /// Removes the directory of a hot chunk in this state, then its key; of one without a key only the directory.
+    RemoveHot(ChunkId, Option<HotState>),
 }
 
 impl fmt::Display for Repair {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Repair::RemoveFile(path) => write!(f, "remove {}", path.display()),
-            Repair::RemoveKey(key) => write!(f, "remove the files of {key}, and the key"),
-            Repair::RemoveHot(chunk) => write!(f, "remove the hot chunk {chunk}, and its key"),
+            Repair::RemoveKey(key, _) => write!(f, "remove the files of {key}, and the key"),
+            Repair::RemoveHot(chunk, _) => write!(f, "remove the hot chunk {chunk}, and its key"),
         }
     }
 }
@@ -41,7 +42,8 @@ pub struct Repaired {
 }
 
 impl Finding {
-    /// Repairs what can be. Only for a store that no engine works on: the open catalog keeps other processes away. Findings
+    /// Repairs what can be. Only for a store that no engine works on, and best of what an audit on this same handle found: the
+    /// open catalog keeps other processes away. What says something else than when it was found is left as it is. Findings
     /// without a repair are passed over; to repair twice does nothing more.
     pub fn repair_all(findings: &[Finding], catalog: &Catalog) -> Vec<Repaired> {
         let repair = |finding: &Finding| {
@@ -69,26 +71,37 @@ impl Repair {
                 }
                 Ok(())
             }
-            Repair::RemoveKey(key) => {
-                if catalog.state().file(key).is_some() {
-                    catalog.demote(&[*key])?;
+            Repair::RemoveKey(key, found) => {
+                match catalog.state().file(key) {
+                    // Gone, or on its way out already.
+                    None | Some(FileState::Pruning) => {}
+                    Some(now) if now == *found => catalog.demote(&[*key])?,
+                    now => return Err(changed(*key, Some(found.name()), now.map(FileState::name))),
                 }
                 catalog.destroy(key)
             }
-            Repair::RemoveHot(chunk) => remove_hot(catalog, *chunk),
+            Repair::RemoveHot(chunk, found) => remove_hot(catalog, *chunk, *found),
         }
     }
 }
 
-fn remove_hot(catalog: &Catalog, chunk: ChunkId) -> Result<()> {
-    if catalog.state().hot(chunk) != Some(HotState::Transient) {
-        let path = catalog.layout().hot_chunk(chunk);
-        if catalog.state().hot(chunk).is_none() && fs::symlink_metadata(path).is_err() {
-            return Ok(());
-        }
-        catalog.hot_transient(chunk)?;
-    }
+/// What was found is not so any more.
+fn changed(key: Key, found: Option<&'static str>, now: Option<&'static str>) -> Error {
+    let (found, now) = (found.unwrap_or("none"), now.unwrap_or("none"));
+    Error::ChangedSince { key, found, now }
+}
+
+fn remove_hot(catalog: &Catalog, chunk: ChunkId, found: Option<HotState>) -> Result<()> {
     let path = catalog.layout().hot_chunk(chunk);
+    let now = catalog.state().hot(chunk);
+    match now {
+        None if fs::symlink_metadata(&path).is_err() => return Ok(()),
+        now if now != found => {
+            return Err(changed(Key::Hot(chunk), found.map(HotState::name), now.map(HotState::name)));
+        }
+        Some(HotState::Transient) => {}
+        Some(HotState::Ready) | None => catalog.hot_transient(chunk)?,
+    }
     match fs::remove_dir_all(&path) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => {
             return Err(DiskError::from_io(Op::Remove, &path, e).into());

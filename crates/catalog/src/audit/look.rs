@@ -70,6 +70,8 @@ pub(super) struct Look {
     pub(super) geometry: Geometry,
     pub(super) earliest: LedgerSeq,
     pub(super) generation: String,
+    /// How many complete chunks are kept, where the store was told; all, where what it was told makes no sense.
+    retention_chunks: Option<u32>,
     pub(super) keys: BTreeMap<Key, Word>,
     /// Rows that say nothing: their names, and why.
     pub(super) bad_rows: Vec<(String, &'static str)>,
@@ -144,6 +146,7 @@ impl Look {
             geometry,
             earliest: LedgerSeq(number(pins::EARLIEST)?),
             generation: setting(pins::GENERATION)?,
+            retention_chunks: None,
             keys: BTreeMap::new(),
             bad_rows: Vec::new(),
             files: BTreeMap::new(),
@@ -163,6 +166,14 @@ impl Look {
 
     fn row(&mut self, name: &[u8], value: &[u8]) {
         let text = String::from_utf8_lossy(name);
+        if text == pins::RETENTION_ROW {
+            let told = std::str::from_utf8(value).ok().and_then(pins::number);
+            self.retention_chunks = Some(told.unwrap_or(0));
+            if told.is_none() {
+                self.bad_rows.push((text.into_owned(), "it is not a number of chunks"));
+            }
+            return;
+        }
         if ["config:", "audit:", "migration:"].iter().any(|others| text.starts_with(others)) {
             return;
         }
@@ -261,8 +272,10 @@ impl Look {
         self.keys.keys().filter_map(of).collect()
     }
 
-    /// The lowest chunk that is to be there: from the first one that is kept, and the last that is surely complete.
-    pub(super) fn floor(&self, retention_chunks: u32) -> Option<ChunkId> {
+    /// The lowest chunk that is to be there: from the first one that is kept, and the last that is surely complete. What the
+    /// store was told of how much to keep goes before what is `configured`.
+    pub(super) fn floor(&self, configured: u32) -> Option<ChunkId> {
+        let retention_chunks = self.retention_chunks.unwrap_or(configured);
         let complete = |(key, word): (&Key, &Word)| match (key, word) {
             (Key::Chunk(chunk, Artifact::Ledgers), Word::Frozen) => Some(chunk.0),
             // The one before it must have been filled.

@@ -57,7 +57,8 @@ pub struct Audit<'a> {
 /// How an audit is done.
 #[derive(Clone, Copy, Default)]
 pub struct AuditOptions<'a> {
-    /// How many complete chunks are kept, as the daemon is told; 0 for all.
+    /// How many complete chunks are kept, as the daemon is told; 0 for all. What the store itself was told overrules it, as it
+    /// does there.
     pub retention_chunks: u32,
     /// For a store in use: what waits between the two looks. Ten seconds are enough for most steps of a lifecycle run; what
     /// is being written is told by its growing.

@@ -15,7 +15,7 @@ use super::{
     Repair,
     look::{Look, Word},
 };
-use crate::{Artifact, Key};
+use crate::{Artifact, FileState, HotState, Key};
 
 /// Everything that is wrong in a look.
 pub(super) fn findings(look: &Look, layout: &Layout, retention_chunks: u32) -> Vec<Finding> {
@@ -59,7 +59,7 @@ impl Shape<'_> {
     fn one_home(&mut self) {
         for (key, word) in self.look.keys.iter().filter(|(_, word)| word.is_passing()) {
             let what = format!("it stays {}, and nobody is at work on it", word.name());
-            self.found.push(Finding::of(OneHome, *key, what).with_repair(remove(*key)));
+            self.found.push(Finding::of(OneHome, *key, what).with_repair(remove(*key, *word)));
         }
         for own in self.indexes.values() {
             let Some(widest) = own.iter().max_by_key(|coverage| coverage.last.0 - coverage.first.0) else {
@@ -69,7 +69,7 @@ impl Shape<'_> {
                 let what = format!("its window has another frozen index, {}", Key::Index(*widest));
                 let finding = Finding::of(OneHome, Key::Index(*index), what);
                 self.found.push(match widest.contains(index) {
-                    true => finding.with_repair(remove(Key::Index(*index))),
+                    true => finding.with_repair(remove(Key::Index(*index), Word::Frozen)),
                     false => finding,
                 });
             }
@@ -87,12 +87,12 @@ impl Shape<'_> {
         let is_covered = self.is_covered(chunk);
         if ready && is_served && is_covered {
             let what = "its files are frozen and an index covers it, so it is not needed";
-            self.found
-                .push(Finding::of(OneHome, Key::Hot(chunk), what).with_repair(Repair::RemoveHot(chunk)));
+            let key = Key::Hot(chunk);
+            self.found.push(Finding::of(OneHome, key, what).with_repair(remove(key, Word::Ready)));
         }
         if look.word(&run) == Some(Word::Frozen) && self.is_final(chunk) {
             let what = "its window's index is final, so this run is not needed";
-            self.found.push(Finding::of(OneHome, run, what).with_repair(remove(run)));
+            self.found.push(Finding::of(OneHome, run, what).with_repair(remove(run, Word::Frozen)));
         }
         let hashed = ready || is_covered || look.word(&run).is_some_and(|word| word != Word::Pruning);
         if look.is_frozen(chunk, Artifact::Ledgers) && !hashed {
@@ -177,7 +177,7 @@ impl Shape<'_> {
                     if self.look.word(&Key::Hot(chunk)).is_none() {
                         let finding = Finding::at(DiskMatchesKeys, path, "no key has this directory");
                         let finding = finding.with_key(Some(Key::Hot(chunk)));
-                        self.found.push(finding.with_repair(Repair::RemoveHot(chunk)));
+                        self.found.push(finding.with_repair(Repair::RemoveHot(chunk, None)));
                     }
                 }
                 Some(_) => {
@@ -200,7 +200,7 @@ impl Shape<'_> {
         // One repair to a key is enough.
         let repaired = self.found.iter().filter(|found| found.repair.is_some()).filter_map(|found| found.key);
         let repaired: BTreeSet<Key> = repaired.collect();
-        for (key, _) in self.look.keys.iter().filter(|(_, word)| !word.is_passing()) {
+        for (key, word) in self.look.keys.iter().filter(|(_, word)| !word.is_passing()) {
             let last = match key {
                 Key::Chunk(chunk, _) | Key::Hot(chunk) => *chunk,
                 Key::Index(coverage) => coverage.last,
@@ -209,16 +209,19 @@ impl Shape<'_> {
                 let what = format!("it lies wholly below the floor, which is chunk {floor}");
                 let finding = Finding::of(Floor, *key, what);
                 let named = repaired.contains(key);
-                self.found.push(if named { finding } else { finding.with_repair(remove(*key)) });
+                self.found.push(if named { finding } else { finding.with_repair(remove(*key, *word)) });
             }
         }
     }
 }
 
-/// What takes a key and its files away.
-fn remove(key: Key) -> Repair {
-    match key {
-        Key::Hot(chunk) => Repair::RemoveHot(chunk),
-        key => Repair::RemoveKey(key),
+/// What takes a key with this word and its files away.
+fn remove(key: Key, word: Word) -> Repair {
+    match (key, word) {
+        (Key::Hot(chunk), Word::Ready) => Repair::RemoveHot(chunk, Some(HotState::Ready)),
+        (Key::Hot(chunk), _) => Repair::RemoveHot(chunk, Some(HotState::Transient)),
+        (key, Word::Freezing) => Repair::RemoveKey(key, FileState::Freezing),
+        (key, Word::Frozen) => Repair::RemoveKey(key, FileState::Frozen),
+        (key, _) => Repair::RemoveKey(key, FileState::Pruning),
     }
 }
