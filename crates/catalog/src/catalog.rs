@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! what is asked for makes sense → directories, owner-only → claim → owner lock → a restore cut short is finished
-//! → look at what is there, through a handle that writes nothing: version, rows, pins → open, or create → icecore.json
+//! → look at what is there, through a handle that writes nothing: version, rows, pins; of a first start, that no files are there
+//! → open, or create → icecore.json
 //! ```
 
 use std::{
@@ -62,7 +63,7 @@ impl Catalog {
     ///
     /// # Errors
     /// [`Error::AlreadyOpen`], [`Error::Locked`]; [`Error::PinChanged`], [`Error::Newer`], [`Error::NotACatalog`],
-    /// [`Error::Malformed`]: then nothing was changed. [`Error::NoParent`], [`Error::WritableByOthers`], and those of disk and
+    /// [`Error::Malformed`], [`Error::FilesWithoutCatalog`]: then nothing was changed. [`Error::NoParent`], [`Error::WritableByOthers`], and those of disk and
     /// database.
     pub fn open(disk: Arc<dyn Disk>, layout: Layout, asked: &Pins) -> Result<Self> {
         asked.check()?;
@@ -78,7 +79,10 @@ impl Catalog {
         match &found {
             Some(_) if mutants::on("pins_unchecked") => {}
             Some(found) => found.pins.check_asked(&path, asked)?,
-            None => check_manifest(&*disk, &layout, asked)?,
+            None => {
+                check_manifest(&*disk, &layout, asked)?;
+                refuse_files_of_others(&*disk, &layout)?;
+            }
         }
         let store = match Store::open(&path, FAMILIES, &load::options()) {
             Err(icecore_rockstore::Error::Missing { .. }) => {
@@ -301,6 +305,16 @@ fn check_manifest(disk: &dyn Disk, layout: &Layout, asked: &Pins) -> Result<()> 
     let network = found.network.or(asked.network.clone());
     let found = Pins { geometry: found.geometry, network, ..asked.clone() };
     found.check_asked(&layout.manifest(), asked)
+}
+
+/// Refuses a directory with files in it that a catalog must have known: it is no first start, the catalog is lost.
+fn refuse_files_of_others(disk: &dyn Disk, layout: &Layout) -> Result<()> {
+    let found =
+        if mutants::on("lost_catalog_unnoticed") { Vec::new() } else { restore::on_disk(disk, layout)? };
+    match found.into_iter().map(|(_, file)| file).min() {
+        Some(file) => Err(Error::FilesWithoutCatalog { path: layout.root().to_path_buf(), file }),
+        None => Ok(()),
+    }
 }
 
 fn write_pins(disk: &dyn Disk, store: &Store, pins: &Pins, generation: &str) -> Result<()> {

@@ -12,6 +12,7 @@
 //! Without `restore.json` what is called `restore.…` is of no use and removed.
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
     sync::Arc,
@@ -387,22 +388,35 @@ fn distrusted(disk: &dyn Disk, layout: &Layout, state: &State, list: Option<&Lis
 
 /// The keys of what is on disk, whole or half-written, and not in a backup.
 fn unknown(disk: &dyn Disk, layout: &Layout, loaded: &Loaded) -> Result<Vec<Key>> {
-    let mut found = std::collections::BTreeSet::new();
-    let mut look_at = |path: PathBuf| {
-        let own = |key: &Key| key.misfit(&loaded.pins.geometry).is_none();
-        found.extend(Key::of_path(layout, &path).filter(own));
+    let mut found: BTreeSet<Key> = on_disk(disk, layout)?.into_iter().map(|(key, _)| key).collect();
+    found.retain(|key| key.misfit(&loaded.pins.geometry).is_none() && loaded.state.word(key).is_none());
+    Ok(found.into_iter().collect())
+}
+
+/// Everything in a store's trees that has a key's name, whole or half-written, in no order. Whatever else lies there is none of
+/// ours, and is not looked into: file systems and people have their own.
+pub(crate) fn on_disk(disk: &dyn Disk, layout: &Layout) -> Result<Vec<(Key, PathBuf)>> {
+    let mut found = Vec::new();
+    let mut look_at = |path: PathBuf, sealed: PathBuf| {
+        found.extend(Key::of_path(layout, &sealed).map(|key| (key, path)));
     };
-    let trees = [Kind::Ledgers, Kind::Events, Kind::Run].map(|kind| layout.kind_dir(kind));
-    for tree in trees.into_iter().chain([layout.index_dir()]) {
-        for dir in disk.list(&tree)?.into_iter().map(|name| tree.join(name)) {
+    let is_bucket = |name: &str| name.len() == 5 && name.bytes().all(|c| c.is_ascii_digit());
+    let is_window = |name: &str| Layout::window_of_name(name).is_some();
+    let mut trees: Vec<(PathBuf, &dyn Fn(&str) -> bool)> = vec![(layout.index_dir(), &is_window)];
+    for kind in [Kind::Ledgers, Kind::Events, Kind::Run] {
+        trees.push((layout.kind_dir(kind), &is_bucket));
+    }
+    for (tree, is_dir_name) in trees {
+        for dir in disk.list(&tree)?.into_iter().filter(|name| is_dir_name(name)) {
+            let dir = tree.join(dir);
             for name in disk.list(&dir)? {
-                look_at(dir.join(name.strip_suffix(PendingFile::SUFFIX).unwrap_or(&name)));
+                look_at(dir.join(&name), dir.join(name.strip_suffix(PendingFile::SUFFIX).unwrap_or(&name)));
             }
         }
     }
     for name in RealDisk.list(&layout.hot_dir())? {
-        look_at(layout.hot_dir().join(name));
+        let path = layout.hot_dir().join(name);
+        look_at(path.clone(), path);
     }
-    found.retain(|key| loaded.state.word(key).is_none());
-    Ok(found.into_iter().collect())
+    Ok(found)
 }

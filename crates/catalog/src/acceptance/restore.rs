@@ -415,3 +415,74 @@ fn a_recorded_copy_that_is_damaged_is_taken_back() {
         assert!(matches!(error, Error::Malformed { .. }), "{bad:?}: {error}");
     }
 }
+
+/// The catalog is gone, what it spoke of is there: that is no first start, whichever tree has something left.
+#[test]
+fn a_lost_catalog_is_no_first_start() {
+    let (dir, disk) = lived(FaultyDisk::new());
+    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    let layout = layout(dir.path());
+    fs::remove_dir_all(layout.catalog_dir()).unwrap();
+    let refused = |disk: &Arc<dyn Disk>, root: &Layout| match Catalog::open(
+        Arc::clone(disk),
+        root.clone(),
+        &test_pins(),
+    ) {
+        Err(error @ Error::FilesWithoutCatalog { .. }) => error.to_string(),
+        other => panic!("{other:?}"),
+    };
+    let says = refused(&shared, &layout);
+    assert!(says.contains("icecore restore") && says.contains("icecore adopt"), "{says}");
+    assert!(!layout.catalog_dir().exists(), "it is not even created");
+    // Any one of the trees is enough.
+    let half = index(0, 1).paths(&layout)[0].with_extension("idx.partial");
+    for key in [chunk(1, Ledgers), chunk(1, Events), chunk(1, TxHash), index(0, 1), Key::Hot(ChunkId(1))] {
+        let (dir, disk): (_, Arc<dyn Disk>) = (temp_dir(), Arc::new(FaultyDisk::new()));
+        let layout = self::layout(dir.path());
+        let path = key.paths(&layout).pop().unwrap();
+        match key {
+            Key::Hot(_) => fs::create_dir_all(&path).unwrap(),
+            _ => {
+                disk.create_dir_all(path.parent().unwrap()).unwrap();
+                disk.create_exclusive(&path).unwrap();
+            }
+        }
+        fs::create_dir_all(layout.root()).unwrap();
+        assert!(refused(&disk, &layout).contains(path.to_str().unwrap()));
+    }
+    // What is nobody's does not count, and neither does an empty tree.
+    let (other, clean): (_, Arc<dyn Disk>) = (temp_dir(), Arc::new(FaultyDisk::new()));
+    for foreign in ["ledgers/00000/notes", "events/lost+found/00000001-events.pack", "txhash/index/x"] {
+        let path = self::layout(other.path()).root().join(foreign);
+        clean.create_dir_all(path.parent().unwrap()).unwrap();
+        clean.create_exclusive(&path).unwrap();
+    }
+    open(clean, other.path());
+    // A backup brings it back.
+    disk.create_exclusive(&half).unwrap();
+    run(&disk, dir.path(), KEEP).unwrap();
+    let words = words(&open(shared, dir.path()).state());
+    assert_eq!(words, new_words());
+}
+
+/// What file systems and people put beside the directories of a store is none of a restore's business.
+#[test]
+fn foreign_names_do_not_hinder_a_restore() {
+    let (dir, disk) = lived(FaultyDisk::new());
+    let real: Arc<dyn Disk> = Arc::new(RealDisk);
+    let root = layout(dir.path());
+    // On a real disk a file is not to be listed, nor a directory of somebody else's.
+    for (tree, name) in [
+        ("ledgers", "notes"),
+        ("events", "lost+found"),
+        ("txhash/raw", "00000x"),
+        ("txhash/index", "00000"),
+        ("hot", "lost+found"),
+    ] {
+        fs::create_dir_all(root.root().join(tree)).unwrap();
+        fs::write(root.root().join(tree).join(name), "").unwrap();
+    }
+    drop(disk);
+    let report = restore(&real, &root, dir.path().join("copy"), KEEP).unwrap();
+    assert_eq!(report.unknown, [Key::Hot(ChunkId(3))]);
+}
