@@ -94,9 +94,22 @@ impl Catalog {
         coverage: Coverage,
         write: impl FnOnce() -> Result<T, E>,
     ) -> Result<T, E> {
+        self.build_index_above(coverage, || ChunkId(u32::MAX), write)
+    }
+
+    /// The same, committed by [`commit_index_above`](Catalog::commit_index_above).
+    ///
+    /// # Errors
+    /// As of that. An index that would be too narrow is freezing then, as one that is not wanted any more.
+    pub fn build_index_above<T, E: From<Error>>(
+        &self,
+        coverage: Coverage,
+        floor: impl FnOnce() -> ChunkId,
+        write: impl FnOnce() -> Result<T, E>,
+    ) -> Result<T, E> {
         self.begin(&[Key::Index(coverage)])?;
         let written = write()?;
-        self.commit_index(coverage)?;
+        self.commit_index_above(coverage, floor)?;
         Ok(written)
     }
 
@@ -106,6 +119,16 @@ impl Catalog {
     /// # Errors
     /// [`Error::Illegal`] when it is not freezing, [`Error::FileMissing`]; those of the database.
     pub fn commit_index(&self, coverage: Coverage) -> Result<()> {
+        self.commit_index_above(coverage, || ChunkId(u32::MAX))
+    }
+
+    /// The same, where what the window's other index covers of chunks that are there must be covered still, but for those below
+    /// `floor`, the first chunk that is kept. It is asked while nobody else writes, since it may have sunk while the index was
+    /// built.
+    ///
+    /// # Errors
+    /// As of [`commit_index`](Catalog::commit_index); [`Error::Narrower`].
+    pub fn commit_index_above(&self, coverage: Coverage, floor: impl FnOnce() -> ChunkId) -> Result<()> {
         let mut writer = self.writer()?;
         let key = Key::Index(coverage);
         let mut changes =
@@ -113,6 +136,15 @@ impl Catalog {
         self.check_files(&[key])?;
         let state = self.state();
         let frozen = state.indexes_of(coverage.window).filter(|(_, state)| *state == FileState::Frozen);
+        let floor = floor();
+        for (other, _) in frozen.clone() {
+            let is_lost = |chunk: &ChunkId| {
+                *chunk >= floor && !coverage.covers(*chunk) && state.has(*chunk, Artifact::Ledgers)
+            };
+            if let Some(chunk) = other.chunks().find(is_lost).filter(|_| !mutants::on("index_narrowed")) {
+                return Err(Error::Narrower { key, other: Key::Index(other), chunk });
+            }
+        }
         changes.extend(frozen.map(|(other, _)| (Key::Index(other), Some(PRUNING))));
         if self.is_terminal(coverage) {
             let runs = coverage.chunks().map(|chunk| Key::Chunk(chunk, Artifact::TxHash));

@@ -103,7 +103,7 @@ impl State {
     }
 
     /// The indexes of a window, whatever their state.
-    pub fn indexes_of(&self, window: WindowId) -> impl Iterator<Item = (Coverage, FileState)> + '_ {
+    pub fn indexes_of(&self, window: WindowId) -> impl Iterator<Item = (Coverage, FileState)> + Clone + '_ {
         let edge = |chunk| Coverage { window, first: ChunkId(chunk), last: ChunkId(chunk) };
         let own = self.indexes.range(edge(0)..=edge(u32::MAX));
         own.map(|(coverage, state)| (*coverage, *state))

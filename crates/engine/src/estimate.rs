@@ -117,11 +117,11 @@ impl Shared {
     /// Weighs what is planned now; before anything was begun, for the tip that the source has now.
     pub(crate) fn estimate(&self) -> Result<Estimate> {
         let (scope, state) = (self.scope(), self.state());
-        let complete = match self.published.complete() {
-            Some(complete) => Some(complete),
+        let target = match self.published.target() {
+            Some(target) => Some(target),
             None => scope.geometry.last_complete_chunk(self.tip()?),
         };
-        let plan = scope.resolve(&state, complete);
+        let plan = scope.resolve(&state, target);
         let Some(newest) = plan.chunks.first() else {
             return Ok(Estimate { indexes: plan.indexes.len() as u64, ..Estimate::default() });
         };

@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use icecore_catalog::{Artifact, FileState, Key, State};
+use icecore_catalog::{FileState, Key, State};
 use icecore_hotchunk::HotChunk;
 use icecore_ledger::ChunkId;
 use icecore_registry::CancelToken;
@@ -25,6 +25,7 @@ use crate::{
     executor::execute,
     metrics::{self, Op},
     mutants,
+    plan::last_frozen,
     shared::Shared,
 };
 
@@ -137,11 +138,11 @@ impl Lifecycle<'_> {
         self.destroy(&mut report);
         let shared = self.shared;
         let (scope, state) = (shared.scope(), shared.state());
-        let complete = shared.published.complete();
+        let (complete, target) = (shared.published.complete(), shared.published.target());
         report.is_settled =
-            scope.is_settled(&state, complete, self.live()) && shared.sweep().going.is_empty();
+            scope.is_settled(&state, complete, target, self.live()) && shared.sweep().going.is_empty();
         metrics::took(Op::Run, begun.elapsed().as_secs_f64());
-        metrics::chunks(&state, scope.resolve(&state, complete).chunks.len());
+        metrics::chunks(&state, scope.resolve(&state, target).chunks.len());
         metrics::oldest_view(shared.ages.oldest(shared.clock.now()));
         shared.journal.ran(&report);
         report
@@ -149,8 +150,8 @@ impl Lifecycle<'_> {
 
     fn build(&self, report: &mut RunReport) {
         let shared = self.shared;
-        let complete = shared.published.complete();
-        let plan = shared.scope().resolve(&shared.state(), complete);
+        let target = shared.published.target();
+        let plan = shared.scope().resolve(&shared.state(), target);
         report.planned = (plan.chunks.len(), plan.indexes.len());
         metrics::planned(plan.chunks.len(), plan.indexes.len());
         if plan.is_empty() {
@@ -159,7 +160,7 @@ impl Lifecycle<'_> {
         tracing::info!(
             chunks = plan.chunks.len(),
             indexes = plan.indexes.len(),
-            complete = complete.map(|chunk| chunk.0),
+            target = target.map(|chunk| chunk.0),
             "planned"
         );
         let part = plan.part(shared.config.workers.max(1) * CHUNKS_PER_WORKER, &shared.sweep().failed);
@@ -174,14 +175,13 @@ impl Lifecycle<'_> {
         }
     }
 
-    /// Shows the last complete chunk where ingestion went on after it before it was there.
+    /// Shows the last chunk that is frozen where ingestion went on after it before it was there.
     fn show(&self) {
-        let (state, published) = (self.shared.state(), &self.shared.published);
-        let complete = published.complete();
-        let whole = complete
-            .filter(|chunk| state.has(*chunk, Artifact::Ledgers) && state.has(*chunk, Artifact::Events));
-        if let Some(ledgers) = whole.and_then(|chunk| self.shared.ledgers_of(chunk).ok()) {
+        let published = &self.shared.published;
+        let frozen = last_frozen(&self.shared.state());
+        if let Some(ledgers) = frozen.and_then(|chunk| self.shared.ledgers_of(chunk).ok()) {
             published.show(ledgers.last);
+            published.set_complete(frozen);
         }
     }
 
@@ -246,7 +246,7 @@ impl Lifecycle<'_> {
         let shared = self.shared;
         let (scope, state) = (shared.scope(), shared.state());
         let complete = shared.published.complete();
-        let mut keys = scope.prunes(&state, complete);
+        let mut keys = scope.prunes(&state, complete, shared.published.target());
         let already = pruning(&state);
         keys.retain(|key| !already.contains(key));
         if keys.is_empty() {

@@ -77,7 +77,7 @@ pub struct Resume {
     pub chunk: ChunkId,
     /// The first ledger to commit.
     pub next: LedgerSeq,
-    /// The last complete chunk; all from the floor to it are built from elsewhere where they are missing.
+    /// The last complete chunk of the source; all from the floor to it are built where they are missing.
     pub complete: Option<ChunkId>,
 }
 
@@ -91,31 +91,49 @@ impl Scope {
         }
     }
 
-    /// The last committed ledger, from durable keys: that of the highest chunk whose ledgers are frozen, or, where a higher
-    /// hot chunk is ready, what `hot` says was last committed to that; the one before `earliest` where there is nothing.
+    /// The last committed ledger, from durable keys: that of the highest chunk whose ledgers are frozen, or, where higher hot
+    /// chunks are ready, what `hot` says was last committed to the highest that is not empty; the one before `earliest` where
+    /// there is nothing.
     ///
     /// # Errors
     /// Those of `hot`.
     pub fn last_committed<E>(
         &self,
         state: &State,
-        hot: impl FnOnce(ChunkId) -> Result<Option<LedgerSeq>, E>,
+        mut hot: impl FnMut(ChunkId) -> Result<Option<LedgerSeq>, E>,
     ) -> Result<LedgerSeq, E> {
         let frozen = state.artifacts.iter().rev().find_map(|(&(chunk, artifact), &file)| {
             (artifact == Artifact::Ledgers && file == FileState::Frozen).then_some(chunk)
         });
-        let ready =
-            state.hot.iter().rev().find_map(|(&chunk, &hot)| (hot == HotState::Ready).then_some(chunk));
         let before = LedgerSeq(self.earliest.max(GENESIS).0 - 1);
-        let ledgers = |chunk| self.geometry.ledgers_of(chunk);
-        let last = match (frozen, ready) {
-            (frozen, Some(ready)) if frozen.is_none_or(|frozen| ready > frozen) => {
-                hot(ready)?.or(ledgers(ready).map(|ledgers| LedgerSeq(ledgers.first.0 - 1)))
+        for chunk in ready_above(state, frozen) {
+            // An empty one says where somebody meant to go on, not what is here.
+            if let Some(last) = hot(chunk)? {
+                return Ok(last.max(before));
             }
-            (Some(frozen), _) => ledgers(frozen).map(|ledgers| ledgers.last),
-            (None, _) => None,
-        };
+        }
+        let last = frozen.and_then(|chunk| self.geometry.ledgers_of(chunk)).map(|ledgers| ledgers.last);
         Ok(last.unwrap_or(before).max(before))
+    }
+
+    /// The last complete chunk that is here, from durable keys: the highest that is frozen, or a higher hot chunk to which
+    /// `hot` says that all of its ledgers were committed.
+    ///
+    /// # Errors
+    /// Those of `hot`.
+    pub fn last_whole<E>(
+        &self,
+        state: &State,
+        mut hot: impl FnMut(ChunkId) -> Result<Option<LedgerSeq>, E>,
+    ) -> Result<Option<ChunkId>, E> {
+        let frozen = last_frozen(state);
+        for chunk in ready_above(state, frozen) {
+            let end = self.geometry.ledgers_of(chunk).map(|ledgers| ledgers.last);
+            if end.is_some() && hot(chunk)? == end {
+                return Ok(Some(chunk));
+            }
+        }
+        Ok(frozen)
     }
 
     /// Where ingestion goes on after `last`, when the source has come to `tip`. A chunk that was begun and is within one
@@ -197,9 +215,12 @@ impl Scope {
 
     /// Lists the keys of what is no longer wanted: what is being removed, what lies wholly below the floor, what was begun
     /// and is not to be built, and the hash runs of windows that are done with them.
-    pub fn prunes(&self, state: &State, complete: Option<ChunkId>) -> Vec<Key> {
-        let floor = self.floor(complete);
-        let plan = self.resolve(state, complete);
+    ///
+    /// The floor follows from `complete`, which is here; what is to be built from `target`, which may still be on its way: what
+    /// is old goes when what is new has come.
+    pub fn prunes(&self, state: &State, complete: Option<ChunkId>, target: Option<ChunkId>) -> Vec<Key> {
+        let (floor, built_from) = (self.floor(complete), self.floor(target));
+        let plan = self.resolve(state, target);
         let wanted: BTreeSet<(ChunkId, Artifact)> = plan
             .chunks
             .iter()
@@ -207,7 +228,7 @@ impl Scope {
             .collect();
         let done_with_runs = |chunk| {
             let window = self.geometry.window_of(chunk);
-            let coverage = complete.and_then(|last| self.wanted(window, floor, last));
+            let coverage = target.and_then(|last| self.wanted(window, built_from, last));
             coverage.is_some_and(|wanted| wanted.covers(chunk) && self.is_terminal(state, &wanted))
         };
         let indexes = state.indexes.iter().filter(|&(coverage, &file)| {
@@ -224,11 +245,29 @@ impl Scope {
     }
 
     /// Whether there is nothing to build, to discard or to prune.
-    pub fn is_settled(&self, state: &State, complete: Option<ChunkId>, live: Option<ChunkId>) -> bool {
-        self.resolve(state, complete).is_empty()
+    pub fn is_settled(
+        &self,
+        state: &State,
+        complete: Option<ChunkId>,
+        target: Option<ChunkId>,
+        live: Option<ChunkId>,
+    ) -> bool {
+        self.resolve(state, target).is_empty()
             && self.discards(state, complete, live).is_empty()
-            && self.prunes(state, complete).is_empty()
+            && self.prunes(state, complete, target).is_empty()
     }
+}
+
+/// Hot chunks that are ready, above another chunk, the highest first.
+fn ready_above(state: &State, other: Option<ChunkId>) -> impl Iterator<Item = ChunkId> {
+    let ready = state.hot.iter().rev().filter(|(_, hot)| **hot == HotState::Ready).map(|(&chunk, _)| chunk);
+    ready.take_while(move |chunk| other.is_none_or(|other| *chunk > other))
+}
+
+/// The highest chunk that can be read from frozen files.
+pub fn last_frozen(state: &State) -> Option<ChunkId> {
+    let chunks = state.artifacts.keys().rev().map(|(chunk, _)| *chunk);
+    chunks.into_iter().find(|&chunk| state.has(chunk, Artifact::Ledgers) && state.has(chunk, Artifact::Events))
 }
 
 #[cfg(test)]

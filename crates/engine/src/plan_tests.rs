@@ -99,7 +99,7 @@ impl Model {
 
     fn prune(&mut self) {
         let floor = self.scope.floor(self.complete);
-        for key in self.scope.prunes(&self.state, self.complete) {
+        for key in self.scope.prunes(&self.state, self.complete, self.complete) {
             match key {
                 Key::Chunk(chunk, artifact) => {
                     let was = self.state.artifacts.remove(&(chunk, artifact)).unwrap();
@@ -134,7 +134,7 @@ impl Model {
 
     /// What the floor promises is there, and nothing else.
     fn check_settled(&self) {
-        assert!(self.scope.is_settled(&self.state, self.complete, self.live));
+        assert!(self.scope.is_settled(&self.state, self.complete, self.complete, self.live));
         let floor = self.scope.floor(self.complete);
         for chunk in self.complete.map_or(0..0, |last| floor.0..last.0 + 1).map(ChunkId) {
             for artifact in [Artifact::Ledgers, Artifact::Events] {
@@ -239,7 +239,7 @@ fn before_the_first_chunk_nothing_is_missing() {
     let scope = scope(0, 5);
     assert_eq!(scope.floor(None), ChunkId(0));
     assert!(scope.resolve(&State::default(), None).is_empty());
-    assert!(scope.prunes(&State::default(), None).is_empty());
+    assert!(scope.prunes(&State::default(), None, None).is_empty());
     assert_eq!(
         scope.last_committed(&State::default(), |_| Err("no hot chunk is asked")).unwrap(),
         LedgerSeq(1)
@@ -264,7 +264,7 @@ fn a_terminal_window_needs_no_runs_and_any_other_does() {
     for chunk in 0..3 {
         done.artifacts.remove(&(ChunkId(chunk), Artifact::TxHash));
     }
-    assert!(scope(0, 0).is_settled(&done, Some(ChunkId(4)), None));
+    assert!(scope(0, 0).is_settled(&done, Some(ChunkId(4)), Some(ChunkId(4)), None));
     done.artifacts.insert((ChunkId(3), Artifact::TxHash), FileState::Freezing);
     let plan = scope(0, 0).resolve(&done, Some(ChunkId(4)));
     assert_eq!(plan.chunks, [ChunkBuild { chunk: ChunkId(3), artifacts: vec![Artifact::TxHash] }]);
@@ -286,7 +286,20 @@ fn a_wider_index_counts_and_a_narrower_one_is_built_anew_with_its_runs() {
     assert_eq!(plan.indexes, [coverage(0, 1, 2)]);
     // Until that is done its runs are not pruned, although the window has a terminal index.
     narrow.artifacts.insert((ChunkId(2), Artifact::TxHash), FileState::Frozen);
-    assert_eq!(scope(1, 0).prunes(&narrow, Some(ChunkId(2))), []);
+    assert_eq!(scope(1, 0).prunes(&narrow, Some(ChunkId(2)), Some(ChunkId(2))), []);
+}
+
+#[test]
+fn what_is_old_goes_when_what_is_new_has_come() {
+    let mut state = state(2..5, &[(0, 2, 2), (1, 3, 4)]);
+    // The chunk that is awaited was begun.
+    state.artifacts.insert((ChunkId(50), Artifact::Ledgers), FileState::Freezing);
+    let (scope, here, awaited) = (scope(0, 3), Some(ChunkId(4)), Some(ChunkId(50)));
+    assert_eq!(built(&scope.resolve(&state, awaited)), [50, 49, 48]);
+    assert_eq!(scope.prunes(&state, here, awaited), []);
+    assert!(!scope.is_settled(&state, here, awaited, None));
+    let gone = scope.prunes(&state, awaited, awaited);
+    assert_eq!(gone.len(), 3 * Artifact::ALL.len() + 2, "{gone:?}");
 }
 
 #[test]
@@ -322,6 +335,14 @@ fn progress_follows_from_durable_keys() {
     assert_eq!(scope.last_committed(&hot, none).unwrap(), LedgerSeq(17), "ready and empty");
     let at = |chunk| if chunk == ChunkId(8) { Ok(Some(LedgerSeq(18))) } else { Err(chunk) };
     assert_eq!(scope.last_committed(&hot, at).unwrap(), LedgerSeq(18));
+    assert_eq!(scope.last_whole(&hot, at).unwrap(), Some(ChunkId(7)), "begun is not whole");
+    let end = |_| Ok::<_, ()>(Some(LedgerSeq(19)));
+    assert_eq!(scope.last_whole(&hot, end).unwrap(), Some(ChunkId(8)));
+    // One that was made far ahead, and stayed empty, says nothing of what is here.
+    hot.hot.insert(ChunkId(50), HotState::Ready);
+    let at = |chunk| Ok::<_, ()>((chunk == ChunkId(8)).then_some(LedgerSeq(18)));
+    assert_eq!(scope.last_committed(&hot, at).unwrap(), LedgerSeq(18));
+    assert_eq!(scope.last_whole(&hot, at).unwrap(), Some(ChunkId(7)));
     hot.artifacts.insert((ChunkId(7), Artifact::Ledgers), FileState::Freezing);
     hot.hot.clear();
     assert_eq!(scope.last_committed(&hot, none).unwrap(), LedgerSeq(3));

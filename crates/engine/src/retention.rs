@@ -56,8 +56,8 @@ impl RetentionChange {
     /// What keeping `chunks` would do to a store in this state.
     pub fn of(scope: &Scope, state: &State, complete: Option<ChunkId>, chunks: u32) -> Self {
         let other = Scope { retention_chunks: chunks, ..*scope };
-        let anyway: Vec<Key> = scope.prunes(state, complete);
-        let pruned = other.prunes(state, complete).into_iter().filter(|key| !anyway.contains(key));
+        let anyway: Vec<Key> = scope.prunes(state, complete, complete);
+        let pruned = other.prunes(state, complete, complete).into_iter().filter(|key| !anyway.contains(key));
         let missing: Vec<ChunkId> =
             scope.resolve(state, complete).chunks.iter().map(|build| build.chunk).collect();
         let plan = other.resolve(state, complete);

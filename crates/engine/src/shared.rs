@@ -4,7 +4,8 @@
 //! catalog    state, one atomic pointer           changed by ingestion (hot keys of its chunk) and the lifecycle (all others)
 //! hot        the hot chunks that are open        ingestion adds, the lifecycle takes away
 //! latest     the last ledger that readers see    ingestion, last of all in a commit
-//! complete   the last complete chunk             ingestion, before it tells the lifecycle
+//! complete   the last complete chunk that is here   ingestion, before it tells the lifecycle; the lifecycle
+//! target     the last chunk that is to be built  whoever begins the work, by what the source says of itself
 //! retention  how many chunks are kept            whoever sets it
 //! ```
 //!
@@ -64,6 +65,8 @@ pub(crate) struct Published {
     latest: AtomicU32,
     /// The last complete chunk and 1 more; 0 before the first one.
     complete: AtomicU64,
+    /// The last chunk that is to be built and 1 more, where it is more than complete.
+    target: AtomicU64,
     /// The chunk that is ingested into and 1 more; 0 while there is none.
     live: AtomicU64,
     pub(crate) retention: AtomicU32,
@@ -95,6 +98,16 @@ impl Published {
 
     pub(crate) fn set_complete(&self, chunk: Option<ChunkId>) {
         self.complete.fetch_max(one_more(chunk), SeqCst);
+    }
+
+    /// The last chunk that is to be built. Only planning looks at it: no source is believed so far that anything is hidden or
+    /// destroyed for what it promises.
+    pub(crate) fn target(&self) -> Option<ChunkId> {
+        one_less(self.target.load(SeqCst)).max(self.complete())
+    }
+
+    pub(crate) fn set_target(&self, chunk: Option<ChunkId>) {
+        self.target.store(one_more(chunk), SeqCst);
     }
 
     pub(crate) fn live(&self) -> Option<ChunkId> {
@@ -249,5 +262,10 @@ mod tests {
         published.set_live(Some(ChunkId(u32::MAX)));
         assert_eq!(published.latest(), Some(LedgerSeq(7)));
         assert_eq!((published.complete(), published.live()), (Some(ChunkId(0)), Some(ChunkId(u32::MAX))));
+        assert_eq!(published.target(), Some(ChunkId(0)));
+        published.set_target(Some(ChunkId(9)));
+        assert_eq!((published.complete(), published.target()), (Some(ChunkId(0)), Some(ChunkId(9))));
+        published.set_target(None);
+        assert_eq!(published.target(), Some(ChunkId(0)));
     }
 }

@@ -20,9 +20,9 @@ impl Shared {
     pub(crate) fn take_up(&self, stop: &CancelToken) -> Result<LedgerSeq> {
         self.published.set_live(None);
         let scope = self.scope();
-        let last = scope
-            .last_committed(&self.state(), |chunk| Ok::<_, Error>(self.ready_hot(chunk)?.max_committed()?))?;
-        let complete = scope.geometry.last_complete_chunk(last);
+        let held = |chunk| Ok::<_, Error>(self.ready_hot(chunk)?.max_committed()?);
+        let last = scope.last_committed(&self.state(), held)?;
+        let complete = scope.last_whole(&self.state(), held)?;
         // One that cannot be removed now is tried again by the first run.
         for (stage, error) in (Lifecycle { shared: self, stop }).discard_all(complete) {
             self.journal.trouble(stage, &error);
@@ -32,10 +32,11 @@ impl Shared {
                 self.ready_hot(chunk)?;
             }
         }
-        self.published.set_complete(complete);
         if last >= scope.earliest {
             self.published.show(last);
         }
+        self.published.set_complete(complete);
+        self.published.set_target(scope.geometry.last_complete_chunk(last));
         tracing::info!(last = last.0, complete = complete.map(|chunk| chunk.0), floor = %scope.floor(complete), "taken up");
         Ok(last)
     }
@@ -108,7 +109,7 @@ pub(crate) fn supervise(
 fn work(shared: &Arc<Shared>, registry: &Weak<Registry<Worker>>, stop: &CancelToken) -> Result<()> {
     let last = shared.take_up(stop)?;
     let resume = shared.decide(last)?;
-    shared.published.set_complete(resume.complete);
+    shared.published.set_target(resume.complete);
     if !shared.config.allow_full_disk && shared.journal.pages().restarts == 0 {
         shared.estimate()?.require_room()?;
     }

@@ -113,7 +113,7 @@ impl Status {
         let view = View::take(shared);
         let (published, scope, now) = (&shared.published, shared.scope(), shared.clock.now());
         let complete = published.complete();
-        let plan = scope.resolve(view.state(), complete);
+        let plan = scope.resolve(view.state(), published.target());
         let range = view.range().ok();
         let latest = view.latest().map(|seq| seq.0);
         let tip = Some(published.tip().0).filter(|tip| *tip > 0);
@@ -132,7 +132,7 @@ impl Status {
             chunks: counts(view.state()).into(),
             missing: (plan.chunks.len(), plan.indexes.len()),
             going: shared.sweep().going(),
-            is_settled: scope.is_settled(view.state(), complete, published.live()),
+            is_settled: scope.is_settled(view.state(), complete, published.target(), published.live()),
             oldest_view_seconds: oldest.as_secs(),
             workers: registry.snapshot().into_iter().map(WorkerLine::of).collect(),
             migrations: runner.map(MigrationLine::all).unwrap_or_default(),

@@ -67,6 +67,34 @@ fn shards_are_taken_in_and_a_bad_file_is_left_out() {
     check_reads(&engine.view(), 2, last_of(8) + 1);
 }
 
+/// An index speaks of the ledgers that lie beside it. Where the store has others of the same numbers it is left out.
+#[test]
+fn an_index_of_other_ledgers_is_left_to_be_built() {
+    let dir = tempfile::tempdir().unwrap();
+    let chain = Chain::new(last_of(8));
+    let geometry = config(dir.path()).geometry;
+    let (one, two, three) = (dir.path().join("one"), dir.path().join("two"), dir.path().join("three"));
+    shard(&one, &chain, geometry, None, (0, 1));
+    shard(&two, &chain, geometry, None, (0, 2));
+    shard(&three, &chain, geometry, None, (0, 2));
+    // A pack of the same length, and sound by itself, would do; what the catalog trusts is not opened to see.
+    let engine = open(config(&dir.path().join("store")), &chain, None).unwrap();
+    let control = Control::default();
+    adopt(engine.catalog(), &one, AdoptBy::Copy, &control).unwrap();
+    let pack = engine.catalog().layout().file(icecore_cold::Kind::Ledgers, ChunkId(1));
+    let (sound, mut other) = (fs::read(&pack).unwrap(), fs::read(&pack).unwrap());
+    other[5] ^= 1;
+    fs::write(&pack, other).unwrap();
+    let state = || engine.catalog().state();
+    let adopted = adopt(engine.catalog(), &two, AdoptBy::Copy, &control).unwrap();
+    assert!(state().has(ChunkId(2), Artifact::Ledgers), "{adopted:?}");
+    assert!(!state().covered(ChunkId(2)), "{adopted:?}");
+    // Where they are the same it is taken in, though its ledgers were there before.
+    fs::write(&pack, sound).unwrap();
+    let adopted = adopt(engine.catalog(), &three, AdoptBy::Copy, &control).unwrap();
+    assert_eq!((adopted.adopted.len(), state().covered(ChunkId(2))), (1, true), "{adopted:?}");
+}
+
 #[test]
 fn shards_of_another_geometry_or_network_are_refused() {
     let dir = tempfile::tempdir().unwrap();

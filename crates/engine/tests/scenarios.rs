@@ -136,6 +136,35 @@ fn a_floor_past_the_tip() {
 }
 
 #[test]
+fn a_tip_that_is_not_there_prunes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let chain = Chain::new(last_of(3) + 1);
+    let two = || {
+        let mut config = config(dir.path());
+        config.retention_chunks = 2;
+        config
+    };
+    let engine = open(two(), &chain, None).unwrap();
+    engine.start().unwrap();
+    until_settled(&engine, last_of(3) + 1);
+    drop(engine);
+    let far = Arc::new(Claims { chain: Arc::clone(&chain), tip: last_of(50) });
+    let engine = Engine::open(two(), Sources { bulk: far, live: None }, Arc::new(Toy)).unwrap();
+    engine.start().unwrap();
+    until("it was waited for in vain", || engine.status().runs >= 3);
+    assert_eq!(engine.status().complete_chunk, Some(3));
+    check_reads(&engine.view(), first_of(2), last_of(3) + 1);
+    drop(engine);
+    // Said right, it goes on where it was.
+    chain.grow_to(last_of(4) + 1);
+    let engine = open(two(), &chain, None).unwrap();
+    check_reads(&engine.view(), first_of(2), last_of(3) + 1);
+    engine.start().unwrap();
+    until_settled(&engine, last_of(4) + 1);
+    check_reads(&engine.view(), first_of(3), last_of(4) + 1);
+}
+
+#[test]
 fn no_tip_no_first_start() {
     let dir = tempfile::tempdir().unwrap();
     let engine = open(config(dir.path()), &Chain::new(1), None).unwrap();

@@ -336,6 +336,46 @@ fn child_runs_out_of_room() {
     std::io::stdout().write_all(b"\nsettled\n").unwrap();
 }
 
+/// How much is kept may change while an index is built: what the old one leads to is not given up for a narrower one, unless it
+/// is kept no more, or gone.
+#[test]
+fn an_index_never_gives_way_to_a_narrower_one() {
+    let narrower = |floor: u32, gone: &[u32]| {
+        let world = World::new();
+        let catalog = world.open().unwrap();
+        for number in 0..3 {
+            build(&catalog, &[chunk(number, Ledgers), chunk(number, TxHash)]).unwrap();
+        }
+        build_index(&catalog, coverage(0, 1)).unwrap();
+        catalog.begin(&[index(1, 2)]).unwrap();
+        write_files(&catalog, &index(1, 2)).unwrap();
+        for number in gone {
+            retire(&catalog, &[chunk(*number, Ledgers)]).unwrap();
+        }
+        let before = catalog.state();
+        let done = catalog.commit_index_above(coverage(1, 2), || ChunkId(floor));
+        match &done {
+            Ok(()) => assert_eq!(catalog.state().frozen_index(WindowId(0)), Some(coverage(1, 2))),
+            Err(_) => assert_eq!(catalog.state(), before),
+        }
+        done
+    };
+    let lost = narrower(0, &[]);
+    assert!(matches!(lost, Err(Error::Narrower { chunk: ChunkId(0), .. })), "{lost:?}");
+    // As it is when what is kept slides on: the index moves before what is below the floor is removed.
+    narrower(1, &[]).unwrap();
+    narrower(0, &[0]).unwrap();
+    // At the other end too.
+    let world = World::new();
+    let catalog = world.open().unwrap();
+    runs(&catalog, 0..=2);
+    build(&catalog, &[chunk(2, Ledgers)]).unwrap();
+    build_index(&catalog, coverage(1, 2)).unwrap();
+    let lost =
+        catalog.build_index_above(coverage(0, 1), || ChunkId(0), || write_files(&catalog, &index(0, 1)));
+    assert!(matches!(lost, Err(Error::Narrower { chunk: ChunkId(2), .. })));
+}
+
 /// A batch failed, and what became of it could not be found out: whoever writes next must know of it before it decides.
 #[test]
 #[cfg(target_os = "linux")]
@@ -369,8 +409,6 @@ fn child_learns_late() {
         let before = catalog.state();
         limit("0:unlimited");
         assert!(fails().unwrap_err().is_retryable());
-        // Nobody decides on what is not known.
-        assert!(catalog.demote(&[key]).unwrap_err().is_retryable());
         assert_eq!(catalog.state(), before);
         limit("unlimited:unlimited");
         let path = catalog.layout().catalog_dir();

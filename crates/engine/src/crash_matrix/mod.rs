@@ -229,7 +229,7 @@ fn complete_hot(world: &World) -> Result<()> {
 
 fn execute_part(process: &Process, part: fn(Plan) -> Plan) -> Result<()> {
     let shared = &process.engine.shared;
-    let plan = shared.scope().resolve(&shared.state(), shared.published.complete());
+    let plan = shared.scope().resolve(&shared.state(), shared.published.target());
     let mut done = execute(shared, part(plan), &CancelToken::new());
     done.failed.pop().map_or(Ok(()), |(_, error)| Err(error))
 }

@@ -162,7 +162,7 @@ impl Process {
         let (shared, stop) = (&self.engine.shared, CancelToken::new());
         let last = shared.take_up(&stop)?;
         let resume = shared.decide(last)?;
-        shared.published.set_complete(resume.complete);
+        shared.published.set_target(resume.complete);
         let mut ingestion = Ingestion::begin(shared, &stop, &resume)?;
         ingestion.copy_through(LedgerSeq(through))
     }

@@ -104,6 +104,26 @@ impl Source for Chain {
     }
 }
 
+/// A source that claims to have come further than it has.
+pub struct Claims {
+    pub chain: Arc<Chain>,
+    pub tip: u32,
+}
+
+impl Source for Claims {
+    fn describe(&self) -> String {
+        self.chain.describe()
+    }
+
+    fn range(&self) -> Result<LedgerRange> {
+        Ok(LedgerRange { last: LedgerSeq(self.tip), ..self.chain.range()? })
+    }
+
+    fn stream(&self, ledgers: LedgerRange) -> Result<Box<dyn LedgerStream + '_>> {
+        self.chain.stream(ledgers)
+    }
+}
+
 struct ChainStream {
     next: u32,
     last: u32,
