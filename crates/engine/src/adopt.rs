@@ -10,7 +10,7 @@ use std::{
 
 use icecore_catalog::{Artifact, Catalog, FileState, Key};
 use icecore_cold::{Control, Coverage, Error as ColdError, Inventory, Layout, Store};
-use icecore_diskio::{Disk, Error as DiskError, IfExists, Op, PendingFile};
+use icecore_diskio::{Disk, Error as DiskError, IfExists, Op, PendingFile, first_difference};
 use icecore_ledger::ChunkId;
 use serde::Serialize;
 
@@ -70,8 +70,8 @@ pub fn adopt(catalog: &Catalog, from: &Path, by: AdoptBy, control: &Control) -> 
             }
         }
     })?;
-    let mut adoption =
-        Adoption { catalog, layout: store.layout(), inventory: store.inventory(), bad, by, report };
+    let (layout, inventory) = (store.layout(), store.inventory());
+    let mut adoption = Adoption { catalog, layout, inventory, bad, by, taken: BTreeSet::new(), report };
     for &chunk in store.inventory().chunks.keys() {
         if control.is_cancelled() {
             return Err(Error::Cancelled);
@@ -107,6 +107,8 @@ struct Adoption<'a> {
     inventory: &'a Inventory,
     bad: BTreeSet<PathBuf>,
     by: AdoptBy,
+    /// The keys of chunks that were taken in.
+    taken: BTreeSet<Key>,
     report: AdoptReport,
 }
 
@@ -136,28 +138,53 @@ impl Adoption<'_> {
                     place_all(self.catalog, self.layout, &key, self.by, &mut self.report)
                 })?;
                 self.report.adopted.push(key.to_string());
+                self.taken.insert(key);
             }
         }
         Ok(())
     }
 
-    /// An index is taken in where all its chunks are, and where it is not narrower than the one that is there.
+    /// An index is taken in where it is of the ledgers that are there, all of them, and where it is not narrower than the one
+    /// that is there. Else the engine makes one.
     fn index(&mut self, coverage: Coverage) -> Result<()> {
         let (key, state) = (Key::Index(coverage), self.catalog.state());
         if state.indexes.get(&coverage) == Some(&FileState::Frozen) {
             self.report.already += 1;
             return Ok(());
         }
-        let fits = coverage.chunks().all(|chunk| state.has(chunk, Artifact::Ledgers));
         let better = state.frozen_index(coverage.window).is_none_or(|has| coverage.contains(&has));
-        if !fits || !better || self.bad.contains(&self.layout.index(&coverage)) {
+        if !better || self.bad.contains(&self.layout.index(&coverage)) {
             return Ok(());
         }
-        self.catalog.build_index(coverage, || {
+        for chunk in coverage.chunks() {
+            if !state.has(chunk, Artifact::Ledgers) || !self.is_same_pack(chunk)? {
+                return Ok(());
+            }
+        }
+        self.catalog.build_index_above(coverage, || ChunkId(0), || {
             place_all(self.catalog, self.layout, &key, self.by, &mut self.report)
         })?;
         self.report.adopted.push(key.to_string());
         Ok(())
+    }
+
+    /// Whether the store has a chunk's ledgers from here: the directory's index says nothing of others.
+    fn is_same_pack(&self, chunk: ChunkId) -> Result<bool> {
+        let key = Key::Chunk(chunk, Artifact::Ledgers);
+        if self.taken.contains(&key) {
+            return Ok(true);
+        }
+        let disk = self.catalog.disk();
+        for (from, to) in key.paths(self.layout).iter().zip(key.paths(self.catalog.layout())) {
+            if disk.file_len(from)?.is_none() || self.bad.contains(from) {
+                return Ok(false);
+            }
+            let (theirs, ours) = (disk.open(from)?, disk.open(&to)?);
+            if theirs.len_bytes() != ours.len_bytes() || first_difference(&*theirs, &*ours)?.is_some() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 }
 
