@@ -151,16 +151,26 @@ impl View {
                 return Ok(Some(FoundLedger { seq: found.ledger, raw: found.raw, place: Place::Hot }));
             }
         }
+        let mut on_its_way = None;
         for (&coverage, _) in self.state.indexes.iter().rev().filter(|(_, file)| **file == FileState::Frozen)
         {
             if coverage.last >= self.floor()
                 && let Some(seq) = self.shared.index(coverage)?.lookup(hash)?
-                && let Some(found) = self.confirmed(seq, hash)?
             {
-                return Ok(Some(found));
+                match self.confirmed(seq, hash) {
+                    Ok(None) => {}
+                    // It may be another one that only looks like it: the search goes on.
+                    Err(error @ Error::NotYet { .. }) => {
+                        on_its_way.get_or_insert(error);
+                    }
+                    found => return found,
+                }
             }
         }
-        self.unindexed(range, hash)
+        match self.unindexed(range, hash) {
+            Ok(None) => on_its_way.map_or(Ok(None), Err),
+            found => found,
+        }
     }
 
     /// Chunks that no index covers yet: their runs, where they have one.
@@ -177,10 +187,12 @@ impl View {
                 continue;
             }
             if self.state.has(chunk, Artifact::TxHash) {
-                if let Some(seq) = self.shared.run_of(chunk)?.lookup(hash)?
-                    && let Some(found) = self.confirmed(seq, hash)?
-                {
-                    return Ok(Some(found));
+                if let Some(seq) = self.shared.run_of(chunk)?.lookup(hash)? {
+                    match self.confirmed(seq, hash) {
+                        Ok(None) => {}
+                        Err(Error::NotYet { .. }) => lacks = lacks.or(Some(chunk)),
+                        found => return found,
+                    }
                 }
             } else if self.ready(chunk).is_none_or(|hot| !self.reaches(hot, chunk, range)) {
                 lacks = lacks.or(Some(chunk));
@@ -204,11 +216,7 @@ impl View {
         if !self.range()?.contains(seq) {
             return Ok(None);
         }
-        let found = match self.ledger(seq) {
-            Ok(found) => found,
-            Err(Error::NotYet { .. }) => return Ok(None),
-            Err(error) => return Err(error),
-        };
+        let found = self.ledger(seq)?;
         let holds = self.shared.decoder.decode(&found.raw)?.hashes().any(|other| other == *hash);
         Ok(holds.then_some(found))
     }
