@@ -75,7 +75,9 @@ impl Actor<'_> {
         let Shared { catalog, .. } = self.shared;
         let geometry = catalog.pins().geometry;
         let (disk, layout, threads) = (catalog.disk(), catalog.layout(), self.threads.max(1));
-        let keys = catalog.build_index(coverage, || {
+        // What is kept may have been widened since this was planned.
+        let floor = || self.shared.scope().floor(self.shared.published.target());
+        let keys = catalog.build_index_above(coverage, floor, || {
             icecore_cold::build_index(disk, layout, &geometry, &coverage, threads, self.control)
                 .map_err(stopped)
         })?;
@@ -154,6 +156,18 @@ impl Shared {
         mut attempt: impl FnMut() -> Result<T>,
     ) -> Result<T> {
         let begun = self.clock.now();
+        let bulk = &self.sources.bulk;
+        let mut attempt = || {
+            // Where that costs little it is asked first: an attempt may do much before it finds out.
+            if bulk.random_access() {
+                let has = bulk.range()?;
+                if has.last < wanted.last {
+                    let place = bulk.describe();
+                    return Err(icecore_ledger::Error::OutOfRange { place, has, wanted }.into());
+                }
+            }
+            attempt()
+        };
         loop {
             let source = match attempt() {
                 Err(e) if lags(&e) => Box::new(e),
@@ -165,7 +179,7 @@ impl Shared {
                 return Err(Error::SourceLags { place, wanted, waited_seconds: waited.as_secs(), source });
             }
             tracing::debug!(first = wanted.first.0, last = wanted.last.0, "waiting for the bulk source");
-            if self.clock.pause(self.config.poll, stop) {
+            if self.clock.pause(self.config.poll, stop) || self.is_halted() {
                 return Err(Error::Cancelled);
             }
         }

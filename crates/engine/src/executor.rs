@@ -1,5 +1,5 @@
 //! Executing a plan: at most so many tasks at a time, an index after the chunks that it covers, each task tried again with
-//! pauses. Once one has failed for good nothing new is begun, and what waited for it is released.
+//! pauses. Once a chunk has failed for good nothing new is begun, and what waited for it is released.
 
 use std::{
     collections::BTreeSet,
@@ -125,8 +125,13 @@ impl Queue {
             }
             (Task::Index(_), Ok(())) => self.done.indexes += 1,
             (task, Err(error)) => {
+                // No chunk waits for an index: one that cannot be built does not keep chunks from being frozen.
+                let goes_on =
+                    task.chunk().is_none() && !error.is_fatal() && !matches!(error, Error::Cancelled);
                 self.done.failed.push((task, error));
-                self.give_up();
+                if !goes_on {
+                    self.give_up();
+                }
             }
         }
     }

@@ -106,6 +106,26 @@ fn a_source_that_lags_is_waited_for_once_and_not_for_ever() {
         done.failed
     );
     assert_eq!(bench.clock.now(), Duration::from_secs(100));
+    // It is asked how far it is: a build is not begun anew each time.
+    assert_eq!(bench.source.opened.load(SeqCst), 0);
+}
+
+#[test]
+fn an_index_that_cannot_be_built_does_not_keep_chunks_from_being_frozen() {
+    let bench = bench(0, last_of(5));
+    let shared = &bench.engine.shared;
+    let complete = |chunk| shared.scope().resolve(&shared.state(), Some(ChunkId(chunk)));
+    let runs = Plan { indexes: Vec::new(), ..complete(1) };
+    assert_eq!(execute(shared, runs, &CancelToken::new()).chunks, 2);
+    let run = shared.catalog.layout().file(icecore_cold::Kind::Run, ChunkId(0));
+    std::fs::write(run, b"not a run").unwrap();
+    let index = complete(1).indexes;
+    let mut plan = Plan { indexes: index, ..complete(4) };
+    plan.chunks.retain(|build| build.chunk.0 >= 3);
+    let done = execute(shared, plan, &CancelToken::new());
+    let failed: Vec<Task> = done.failed.iter().map(|(task, _)| *task).collect();
+    assert!(matches!(failed[..], [Task::Index(_)]), "{failed:?}");
+    assert_eq!(done.chunks, 2);
 }
 
 #[test]
