@@ -46,6 +46,8 @@ pub struct Engine {
     ended: Arc<Ended>,
     /// From the first start of the work on.
     migrations: OnceLock<Runner>,
+    /// Held while retention is changed, in the store and here: both say the same afterwards.
+    changing: Mutex<()>,
 }
 
 /// Whether the supervised work has come to an end.
@@ -102,6 +104,7 @@ impl Engine {
             registry: Arc::new(Registry::new()),
             ended: Arc::default(),
             migrations: OnceLock::new(),
+            changing: Mutex::new(()),
         })
     }
 
@@ -153,6 +156,8 @@ impl Engine {
                 tracing::warn!(%chunk, %error, "a hot chunk could not be flushed");
             }
         }
+        // Also where a worker is stuck in a source, and will not say so itself.
+        drop(SayEnded(Arc::clone(&self.ended)));
         tracing::info!(clean = report.all_clean(), "shut down");
         report
     }
@@ -206,6 +211,7 @@ impl Engine {
     /// # Errors
     /// [`Error::Catalog`].
     pub fn set_retention(&self, chunks: u32) -> Result<()> {
+        let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         retention::store(&self.shared.catalog, Some(chunks))?;
         self.change_retention(chunks);
         Ok(())
@@ -216,6 +222,7 @@ impl Engine {
     /// # Errors
     /// [`Error::Catalog`].
     pub fn forget_retention(&self) -> Result<()> {
+        let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         retention::store(&self.shared.catalog, None)?;
         self.change_retention(self.shared.config.retention_chunks);
         Ok(())
