@@ -2,7 +2,7 @@
 //! destroy, after the grace, what was demoted.
 //!
 //! ```text
-//! plan ─▶ execute ─▶ discard ─▶ demote ─▶ destroy        each computed from durable keys alone
+//! demote ─▶ destroy ─▶ plan ─▶ execute ─▶ discard ─▶ demote ─▶ destroy        each computed from durable keys alone
 //! ```
 //!
 //! The stages do not depend on each other: a disk too full to freeze does not keep from pruning. A run does part of a large
@@ -116,7 +116,12 @@ impl Lifecycle<'_> {
             if let Some(at) = report.failed.iter().position(|(_, error)| error.is_fatal()) {
                 return Err(report.failed.into_iter().nth(at).map_or(Error::Cancelled, |(_, error)| error));
             }
-            failed = if report.failed.is_empty() { 0 } else { failed + 1 };
+            failed = match report.failed.is_empty() {
+                true => 0,
+                // What failed does not hold up what does not.
+                false if report.chunks > 0 => 1,
+                false => failed + 1,
+            };
             next = match (failed, report.is_settled) {
                 (0, true) => Duration::MAX,
                 (0, false) if report.has_acted() => Duration::ZERO,
@@ -131,8 +136,16 @@ impl Lifecycle<'_> {
     pub(crate) fn run(&self) -> RunReport {
         let begun = Instant::now();
         let mut report = RunReport::default();
+        // First what needs no room and may make some: nothing that fails later keeps from it.
+        self.demote(&mut report);
+        self.destroy(&mut report);
+        report.due = None;
         self.build(&mut report);
         self.show();
+        if self.stop.is_cancelled() {
+            // Whoever gave the order may not wait for long.
+            return report;
+        }
         self.discard(&mut report);
         self.demote(&mut report);
         self.destroy(&mut report);
@@ -254,7 +267,7 @@ impl Lifecycle<'_> {
         }
         tracing::info!(keys = keys.len(), floor = %scope.floor(complete), "demoted");
         match shared.catalog.demote(&keys) {
-            Ok(()) => report.demoted = keys.len() as u64,
+            Ok(()) => report.demoted += keys.len() as u64,
             Err(error) => report.fail("demoting", error.into()),
         }
     }
@@ -272,8 +285,10 @@ impl Lifecycle<'_> {
             }
             sweep.due.clone()
         };
+        let begun = Instant::now();
         due.retain(|key, at| {
-            if *at > now || self.stop.is_cancelled() {
+            // Told to end it still does some: where works begin and end quickly, room is made all the same.
+            if *at > now || self.stop.is_cancelled() && begun.elapsed() > LOOK {
                 return true;
             }
             match shared.destroy(key) {

@@ -266,8 +266,8 @@ fn ready_above(state: &State, other: Option<ChunkId>) -> impl Iterator<Item = Ch
 
 /// The highest chunk that can be read from frozen files.
 pub fn last_frozen(state: &State) -> Option<ChunkId> {
-    let chunks = state.artifacts.keys().rev().map(|(chunk, _)| *chunk);
-    chunks.into_iter().find(|&chunk| state.has(chunk, Artifact::Ledgers) && state.has(chunk, Artifact::Events))
+    let mut chunks = state.artifacts.keys().rev().map(|(chunk, _)| *chunk);
+    chunks.find(|&chunk| state.has(chunk, Artifact::Ledgers) && state.has(chunk, Artifact::Events))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Weak},
+    time::Duration,
 };
 
 use icecore_catalog::HotState;
@@ -13,6 +14,9 @@ use icecore_registry::{CancelToken, Registry, StartOutcome, WorkerConfig};
 use crate::{
     Error, Result, Worker, ingest::Ingestion, lifecycle::Lifecycle, metrics, plan::Resume, shared::Shared,
 };
+
+/// How often whoever waits for the lifecycle's rest looks whether it has come.
+const LOOK: Duration = Duration::from_millis(20);
 
 impl Shared {
     /// Takes up what is there: removes hot chunks that nobody needs, opens all others, and shows how far the history is.
@@ -49,6 +53,10 @@ impl Shared {
         let tip = match self.tip() {
             Ok(tip) => tip,
             Err(e) if is_first => return Err(Error::NoTip { place: place(), source: Box::new(e) }),
+            Err(error) if self.sources.live.is_some() => {
+                tracing::warn!(%error, "the bulk source gives no tip: the live one is followed from what is here");
+                last
+            }
             Err(e) => return Err(e.into()),
         };
         if is_first && u64::from(scope.earliest.0) > u64::from(tip.0) + 1 {
@@ -70,16 +78,13 @@ pub(crate) fn supervise(
     stop: &CancelToken,
 ) -> Result<()> {
     let mut failed = 0;
-    while !stop.is_cancelled() {
+    let mut has_room = shared.config.allow_full_disk;
+    while !stop.is_cancelled() && !shared.is_halted() {
         let before = shared.published.latest();
-        let ended = guarded("ingestion", || work(shared, registry, stop));
+        let ended = guarded("ingestion", || work(shared, registry, stop, &mut has_room));
         if stop.is_cancelled() {
             // Whoever told this worker tells the others in their turn.
             return Ok(());
-        }
-        if let Some(registry) = registry.upgrade() {
-            let status = registry.quiesce_blocking(Worker::Lifecycle);
-            tracing::debug!(%status, "the lifecycle is at rest");
         }
         match ended {
             _ if shared.is_halted() => break,
@@ -98,20 +103,44 @@ pub(crate) fn supervise(
         failed = if shared.published.latest() > before { 1 } else { failed + 1 };
         metrics::restarted();
         shared.journal.pages().restarts += 1;
-        if shared.clock.pause(shared.config.pause(failed), stop) {
-            break;
+        // The lifecycle is at work meanwhile: it may be what makes the room that ingestion lacked.
+        if shared.clock.pause(shared.config.pause(failed), stop) || !at_rest(registry, stop) {
+            return Ok(());
         }
+    }
+    if let Some(registry) = registry.upgrade() {
+        registry.quiesce_blocking(Worker::Lifecycle);
     }
     shared.fatal().map_or(Ok(()), |source| Err(Error::Stopped { source }))
 }
 
+/// Brings the lifecycle to rest, however long it is stuck in a source: two of them never work at once. False when this worker
+/// is told to end first.
+fn at_rest(registry: &Weak<Registry<Worker>>, stop: &CancelToken) -> bool {
+    let Some(registry) = registry.upgrade() else { return false };
+    let status = registry.quiesce_blocking(Worker::Lifecycle);
+    tracing::debug!(%status, "the lifecycle was told to rest");
+    while registry.any_alive_for(Worker::Lifecycle) {
+        if stop.wait_timeout(LOOK) {
+            return false;
+        }
+    }
+    true
+}
+
 /// One life of the work: start-up, then ingestion beside the lifecycle.
-fn work(shared: &Arc<Shared>, registry: &Weak<Registry<Worker>>, stop: &CancelToken) -> Result<()> {
+fn work(
+    shared: &Arc<Shared>,
+    registry: &Weak<Registry<Worker>>,
+    stop: &CancelToken,
+    has_room: &mut bool,
+) -> Result<()> {
     let last = shared.take_up(stop)?;
     let resume = shared.decide(last)?;
     shared.published.set_target(resume.complete);
-    if !shared.config.allow_full_disk && shared.journal.pages().restarts == 0 {
+    if !*has_room {
         shared.estimate()?.require_room()?;
+        *has_room = true;
     }
     // The lifecycle first: where the disk is too full to make a hot chunk, it is what makes room.
     shared.published.set_live(Some(resume.chunk));
