@@ -90,8 +90,8 @@ pub enum Error {
         /// The last ledger.
         last: LedgerSeq,
     },
-    /// Nothing was committed yet.
-    #[error("there are no ledgers yet")]
+    /// Nothing that is kept is here yet.
+    #[error("there are no ledgers here yet: ask again once the first ones are fetched")]
     Empty,
     /// A request for ledgers below the floor, or past the latest one.
     #[error("ledger {asked} is not kept here: ledgers {}..={} are", available.first, available.last)]

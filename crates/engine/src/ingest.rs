@@ -34,11 +34,7 @@ impl<'a> Ingestion<'a> {
         let hot = shared.live_hot(chunk)?;
         shared.published.set_live(Some(chunk));
         tracing::info!(%chunk, next = resume.next.0, "ingestion begins");
-        let mut ingestion = Ingestion { shared, stop, chunk, ledgers, hot, next: resume.next };
-        if ingestion.next > ledgers.last {
-            ingestion.roll_over()?;
-        }
-        Ok(ingestion)
+        Ok(Ingestion { shared, stop, chunk, ledgers, hot, next: resume.next })
     }
 
     fn is_over(&self) -> bool {
@@ -53,7 +49,34 @@ impl<'a> Ingestion<'a> {
         }
     }
 
+    /// Opens the live source again, after a pause, when it ended: what the lifecycle does meanwhile is not disturbed. One that
+    /// gives nothing several times in a row ends the run.
     fn follow_live(&mut self, live: &dyn LiveSource) -> Result<()> {
+        let Shared { config, clock, journal, .. } = self.shared;
+        let mut failed = 0;
+        loop {
+            let before = self.next;
+            let ended = self.follow_stream(live);
+            if self.next > before {
+                failed = 0;
+            }
+            match ended {
+                Err(Error::Ledger(error)) if error.is_retryable() && failed < config.max_retries => {
+                    failed += 1;
+                    let error = error.into();
+                    metrics::failed("ingest", &error);
+                    tracing::warn!(%error, failed, "the live source ended, it is opened again");
+                    journal.trouble("following the live source", &error);
+                    if clock.pause(config.pause(failed), self.stop) {
+                        return Ok(());
+                    }
+                }
+                ended => return ended,
+            }
+        }
+    }
+
+    fn follow_stream(&mut self, live: &dyn LiveSource) -> Result<()> {
         let (stop, shared) = (self.stop, self.shared);
         let is_over = || stop.is_cancelled() || shared.is_halted();
         let mut stream = live.open(self.next, &is_over)?;
@@ -141,7 +164,7 @@ impl<'a> Ingestion<'a> {
         self.shared.after(steps::COMMIT)?;
         metrics::committed(&committed.report);
         published.show(committed.seq);
-        metrics::progress(committed.seq, committed.seq, published.tip());
+        metrics::progress(committed.seq, published.latest().unwrap_or(committed.seq), published.tip());
         if committed.seq == self.ledgers.last {
             return self.roll_over();
         }
