@@ -6,10 +6,10 @@ mod common;
 use std::sync::{Arc, atomic::Ordering::SeqCst};
 
 use common::*;
-use icecore_engine::{Engine, Error, Sources, Span};
+use icecore_engine::{Engine, EngineConfig, Error, Sources, Span};
 use icecore_events::Order;
 use icecore_hotchunk::fuzz::Toy;
-use icecore_ledger::{ChunkId, Decoded, Decoder, EventFields, LedgerRange, LedgerSeq};
+use icecore_ledger::{ChunkId, Decoded, Decoder, EventFields, LedgerRange, LedgerSeq, LiveSource};
 
 #[test]
 fn a_first_start_backfills_and_follows() {
@@ -162,6 +162,99 @@ fn a_tip_that_is_not_there_prunes_nothing() {
     engine.start().unwrap();
     until_settled(&engine, last_of(4) + 1);
     check_reads(&engine.view(), first_of(3), last_of(4) + 1);
+}
+
+fn open_gated(config: EngineConfig, gate: &Arc<Gate>, live: Option<Arc<Script>>) -> Engine {
+    let live = live.map(|live| live as Arc<dyn LiveSource>);
+    let sources = Sources { bulk: Arc::clone(gate) as _, live };
+    Engine::open(config, sources, Arc::new(Toy)).unwrap()
+}
+
+#[test]
+fn a_lifecycle_that_is_stuck_in_a_source_stays_the_only_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let gate = Gate::new(last_of(1));
+    gate.is_shut.store(true, SeqCst);
+    let mut config = config(dir.path());
+    (config.workers, config.shutdown) = (1, std::time::Duration::from_millis(20));
+    let (at, live) = (first_of(2), Script::new([]));
+    let engine = open_gated(config, &gate, Some(Arc::clone(&live)));
+    engine.start().unwrap();
+    until("a build is stuck", || gate.waiting.load(SeqCst) == 1);
+    live.push([Act::Give(at), Act::Lie { said: at + 1, gave: at + 9 }]);
+    until("ingestion is to begin anew", || engine.status().restarts == 1);
+    let begun = std::time::Instant::now();
+    while begun.elapsed() < std::time::Duration::from_millis(200) {
+        std::thread::park_timeout(std::time::Duration::from_millis(5));
+    }
+    assert_eq!(gate.most.load(SeqCst), 1, "two lifecycles at once");
+    gate.is_shut.store(false, SeqCst);
+    live.push([Act::Give(at + 1)]);
+    until_settled(&engine, at + 1);
+    check_reads(&engine.view(), 2, at + 1);
+}
+
+#[test]
+fn a_shutdown_ends_every_wait_although_a_worker_is_stuck() {
+    let dir = tempfile::tempdir().unwrap();
+    let gate = Gate::new(first_of(0));
+    gate.is_shut.store(true, SeqCst);
+    let mut config = config(dir.path());
+    config.shutdown = std::time::Duration::from_millis(20);
+    let engine = Arc::new(open_gated(config, &gate, None));
+    engine.start().unwrap();
+    until("ingestion is stuck", || gate.waiting.load(SeqCst) == 1);
+    assert!(!engine.shutdown().all_clean());
+    let (said, heard) = std::sync::mpsc::channel();
+    let waits = Arc::clone(&engine);
+    let thread = std::thread::spawn(move || said.send(waits.wait().is_ok()));
+    let ended = heard.recv_timeout(std::time::Duration::from_secs(10));
+    gate.is_shut.store(false, SeqCst);
+    assert_eq!(ended, Ok(true));
+    thread.join().unwrap().unwrap();
+}
+
+#[test]
+fn a_hash_on_its_way_is_not_one_that_is_nowhere() {
+    let dir = tempfile::tempdir().unwrap();
+    let chain = Chain::new(last_of(2) + 1);
+    let engine = open(config(dir.path()), &chain, None).unwrap();
+    engine.start().unwrap();
+    until_settled(&engine, last_of(2) + 1);
+    engine.set_retention(1).unwrap();
+    until("chunk 0 is pruned", || {
+        engine.status().is_settled && !engine.catalog().state().artifacts.keys().any(|(chunk, _)| chunk.0 < 2)
+    });
+    drop(engine);
+    // Wider again, and not at work: the window's index still knows what chunk 0 held.
+    let engine = open(config(dir.path()), &chain, None).unwrap();
+    engine.set_retention(0).unwrap();
+    let seq = (2..=last_of(0)).find(|seq| transactions(*seq) > 0).unwrap();
+    let found = engine.view().transaction(&hash(seq, 0));
+    assert!(matches!(found, Err(Error::NotYet { chunk: ChunkId(0), .. })), "{found:?}");
+    assert!(engine.view().transaction(&hash(last_of(2), 0)).unwrap().is_some());
+    assert!(matches!(engine.view().transaction(&hash(2, 77)), Ok(None)));
+    engine.start().unwrap();
+    until_settled(&engine, last_of(2) + 1);
+    check_reads(&engine.view(), 2, last_of(2) + 1);
+}
+
+#[test]
+fn a_bulk_source_that_fails_holds_up_no_live_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let (gate, at) = (Gate::new(first_of(1)), first_of(1));
+    let engine = open_gated(config(dir.path()), &gate, None);
+    engine.start().unwrap();
+    until_settled(&engine, at);
+    drop(engine);
+    gate.is_broken.store(true, SeqCst);
+    // The live source ends, too, and is opened again within the same life.
+    let live = Script::new([Act::Give(at + 1), Act::End, Act::Give(at + 2), Act::End, Act::Give(at + 3)]);
+    let engine = open_gated(config(dir.path()), &gate, Some(live));
+    engine.start().unwrap();
+    until_settled(&engine, at + 3);
+    assert_eq!(engine.status().restarts, 0);
+    check_reads(&engine.view(), 2, at + 3);
 }
 
 #[test]

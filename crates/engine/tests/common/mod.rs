@@ -6,7 +6,7 @@ use std::{
     collections::VecDeque,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU32, AtomicU64, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::SeqCst},
     },
     thread,
     time::{Duration, Instant},
@@ -120,6 +120,52 @@ impl Source for Claims {
     }
 
     fn stream(&self, ledgers: LedgerRange) -> Result<Box<dyn LedgerStream + '_>> {
+        self.chain.stream(ledgers)
+    }
+}
+
+/// A chain whose streams block, and whose range fails, for as long as told.
+pub struct Gate {
+    pub chain: Arc<Chain>,
+    pub is_shut: AtomicBool,
+    pub is_broken: AtomicBool,
+    /// How many wait now, and the most that ever did.
+    pub waiting: AtomicU64,
+    pub most: AtomicU64,
+}
+
+impl Gate {
+    pub fn new(tip: u32) -> Arc<Self> {
+        Arc::new(Gate {
+            chain: Chain::new(tip),
+            is_shut: AtomicBool::new(false),
+            is_broken: AtomicBool::new(false),
+            waiting: AtomicU64::new(0),
+            most: AtomicU64::new(0),
+        })
+    }
+}
+
+impl Source for Gate {
+    fn describe(&self) -> String {
+        self.chain.describe()
+    }
+
+    fn range(&self) -> Result<LedgerRange> {
+        if self.is_broken.load(SeqCst) {
+            let source = Arc::new(std::io::Error::other("broken"));
+            return Err(icecore_ledger::Error::Io { place: self.describe(), source });
+        }
+        self.chain.range()
+    }
+
+    fn stream(&self, ledgers: LedgerRange) -> Result<Box<dyn LedgerStream + '_>> {
+        let waiting = self.waiting.fetch_add(1, SeqCst) + 1;
+        self.most.fetch_max(waiting, SeqCst);
+        while self.is_shut.load(SeqCst) {
+            thread::park_timeout(Duration::from_millis(1));
+        }
+        self.waiting.fetch_sub(1, SeqCst);
         self.chain.stream(ledgers)
     }
 }
