@@ -86,6 +86,8 @@ pub struct DiskRoom {
     pub needed_bytes: u64,
     /// What is free.
     pub free_bytes: u64,
+    /// What will be free besides, because it is not kept.
+    pub freed_bytes: u64,
 }
 
 /// A chunk's weight: bytes by kind, and the time to build it.
@@ -102,9 +104,11 @@ impl Estimate {
     /// # Errors
     /// [`Error::DiskTooSmall`].
     pub fn require_room(&self) -> Result<()> {
-        match self.disks.iter().find(|disk| disk.needed_bytes > disk.free_bytes) {
+        let is_too_small =
+            |disk: &&DiskRoom| disk.needed_bytes > disk.free_bytes.saturating_add(disk.freed_bytes);
+        match self.disks.iter().find(is_too_small) {
             None => Ok(()),
-            Some(DiskRoom { path, needed_bytes, free_bytes }) => Err(Error::DiskTooSmall {
+            Some(DiskRoom { path, needed_bytes, free_bytes, .. }) => Err(Error::DiskTooSmall {
                 path: path.clone(),
                 needed_bytes: *needed_bytes,
                 free_bytes: *free_bytes,
@@ -129,7 +133,17 @@ impl Shared {
             Some(weight) => weight,
             None => self.weigh_sample(newest.chunk)?,
         };
-        self.weighed(&plan, &state, &weight)
+        let mut estimate = self.weighed(&plan, &state, &weight)?;
+        let goes = scope.prunes(&state, target, target);
+        for path in goes.iter().flat_map(|key| key.paths(self.catalog.layout())) {
+            let Some((on, _)) = path.ancestors().skip(1).find_map(device) else { continue };
+            let room =
+                estimate.disks.iter_mut().find(|room| device(&room.path).is_some_and(|(its, _)| its == on));
+            if let Some(room) = room {
+                room.freed_bytes += self.disk().file_len(&path)?.unwrap_or(0);
+            }
+        }
+        Ok(estimate)
     }
 
     /// The mean of the newest frozen chunks that have all their files.
@@ -233,7 +247,8 @@ impl Shared {
             let Some((device, path)) = dir.ancestors().find_map(device) else { continue };
             let Ok(room) = rustix::fs::statvfs(&path) else { continue };
             let free_bytes = room.f_bavail.saturating_mul(room.f_frsize);
-            let disk = disks.entry(device).or_insert(DiskRoom { path, needed_bytes: 0, free_bytes });
+            let disk =
+                disks.entry(device).or_insert(DiskRoom { path, needed_bytes: 0, free_bytes, freed_bytes: 0 });
             disk.needed_bytes += (size * MARGIN) as u64;
         }
         disks.into_values().collect()
@@ -244,4 +259,30 @@ impl Shared {
 fn device(dir: &Path) -> Option<(u64, PathBuf)> {
     let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
     std::fs::metadata(dir).ok().map(|meta| (meta.dev(), dir.to_path_buf()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{common::last_of, crash_matrix::world::World};
+
+    #[test]
+    fn what_is_pruned_makes_room_for_what_is_built() {
+        let world = World::new();
+        let process = world.open(last_of(3) + 1, 0).unwrap();
+        process.live(last_of(3) + 1).unwrap();
+        process.engine.shared.published.set_target(Some(ChunkId(8)));
+        let freed = |estimate: &Estimate| estimate.disks.iter().map(|disk| disk.freed_bytes).sum::<u64>();
+        assert_eq!(freed(&process.engine.estimate().unwrap()), 0);
+        process.engine.set_retention(1).unwrap();
+        let mut estimate = process.engine.estimate().unwrap();
+        let files: u64 = world.files().values().map(|bytes| bytes.len() as u64).sum();
+        assert_eq!(freed(&estimate), files, "all that is there goes");
+        let disk = &mut estimate.disks[0];
+        disk.free_bytes = 5;
+        disk.needed_bytes = disk.freed_bytes + 5;
+        estimate.require_room().unwrap();
+        estimate.disks[0].needed_bytes += 1;
+        assert!(matches!(estimate.require_room(), Err(Error::DiskTooSmall { .. })));
+    }
 }
