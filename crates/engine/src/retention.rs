@@ -1,23 +1,34 @@
 //! How many chunks are kept: the configuration's number, unless the store was told another one, in a row of its catalog.
 
-use icecore_catalog::{Catalog, Key, State};
+use std::path::Path;
+
+use icecore_catalog::{Catalog, CatalogReader, Key, RETENTION_ROW, State};
 use icecore_ledger::ChunkId;
 use serde::Serialize;
 
 use crate::{Result, plan::Scope};
-
-/// The row; its value is a decimal number.
-const ROW: &str = "config:retention_chunks";
 
 /// What the store was told, if it was.
 ///
 /// # Errors
 /// [`Error::Catalog`](crate::Error::Catalog), also for a row that is no number.
 pub fn stored(catalog: &Catalog) -> Result<Option<u32>> {
-    let Some(value) = catalog.row(ROW)? else { return Ok(None) };
-    let number = std::str::from_utf8(&value).ok().and_then(|text| text.parse().ok());
+    number(&catalog.layout().catalog_dir(), catalog.row(RETENTION_ROW)?.as_deref())
+}
+
+/// The same of a store that this process does not have open.
+///
+/// # Errors
+/// [`Error::Catalog`](crate::Error::Catalog) for a row that is no number.
+pub fn stored_beside(reader: &CatalogReader) -> Result<Option<u32>> {
+    number(reader.path(), reader.row(RETENTION_ROW))
+}
+
+fn number(path: &Path, value: Option<&[u8]>) -> Result<Option<u32>> {
+    let Some(value) = value else { return Ok(None) };
+    let number = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
     number.map(Some).ok_or_else(|| {
-        let (path, key) = (catalog.layout().catalog_dir(), ROW.to_owned());
+        let (path, key) = (path.to_path_buf(), RETENTION_ROW.to_owned());
         let what = "it is not a number of chunks".to_owned();
         icecore_catalog::Error::Malformed { path, key, what }.into()
     })
@@ -29,8 +40,8 @@ pub fn stored(catalog: &Catalog) -> Result<Option<u32>> {
 /// [`Error::Catalog`](crate::Error::Catalog).
 pub fn store(catalog: &Catalog, chunks: Option<u32>) -> Result<()> {
     Ok(catalog.update_rows(|rows| match chunks {
-        Some(chunks) => rows.put(ROW, chunks.to_string().as_bytes()),
-        None => rows.delete(ROW),
+        Some(chunks) => rows.put(RETENTION_ROW, chunks.to_string().as_bytes()),
+        None => rows.delete(RETENTION_ROW),
     })?)
 }
 
