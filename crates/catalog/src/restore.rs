@@ -400,13 +400,10 @@ pub(crate) fn on_disk(disk: &dyn Disk, layout: &Layout) -> Result<Vec<(Key, Path
     let mut look_at = |path: PathBuf, sealed: PathBuf| {
         found.extend(Key::of_path(layout, &sealed).map(|key| (key, path)));
     };
-    let is_bucket = |name: &str| name.len() == 5 && name.bytes().all(|c| c.is_ascii_digit());
-    let is_window = |name: &str| Layout::window_of_name(name).is_some();
-    let mut trees: Vec<(PathBuf, &dyn Fn(&str) -> bool)> = vec![(layout.index_dir(), &is_window)];
-    for kind in [Kind::Ledgers, Kind::Events, Kind::Run] {
-        trees.push((layout.kind_dir(kind), &is_bucket));
-    }
-    for (tree, is_dir_name) in trees {
+    let is_bucket: fn(&str) -> bool = |name| name.len() == 5 && name.bytes().all(|c| c.is_ascii_digit());
+    let is_window: fn(&str) -> bool = |name| Layout::window_of_name(name).is_some();
+    let chunks = [Kind::Ledgers, Kind::Events, Kind::Run].map(|kind| (layout.kind_dir(kind), is_bucket));
+    for (tree, is_dir_name) in chunks.into_iter().chain([(layout.index_dir(), is_window)]) {
         for dir in disk.list(&tree)?.into_iter().filter(|name| is_dir_name(name)) {
             let dir = tree.join(dir);
             for name in disk.list(&dir)? {
