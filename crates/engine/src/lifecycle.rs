@@ -319,3 +319,31 @@ impl Task {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{common::last_of, crash_matrix::world::World};
+
+    #[test]
+    fn whoever_is_told_to_end_still_makes_room_and_does_no_more() {
+        let world = World::new();
+        let process = world.open(last_of(5) + 1, 0).unwrap();
+        process.live(last_of(5) + 1).unwrap();
+        process.engine.set_retention(2).unwrap();
+        let mut report = RunReport::default();
+        process.lifecycle(|lifecycle| {
+            lifecycle.demote(&mut report);
+            lifecycle.destroy(&mut report);
+        });
+        assert!(report.demoted > 0 && report.destroyed == 0, "{report:?}");
+        // There is something to build, too.
+        process.engine.shared.published.set_target(Some(ChunkId(50)));
+        process.clock.advance(Duration::from_secs(3600));
+        let stop = CancelToken::new();
+        stop.cancel();
+        let report = Lifecycle { shared: &process.engine.shared, stop: &stop }.run();
+        assert!(report.destroyed > 0, "{report:?}");
+        assert_eq!((report.chunks, report.discarded, report.demoted), (0, 0, 0), "{report:?}");
+    }
+}
