@@ -129,7 +129,9 @@ fn at_rest(found: &Found) -> Outcome<Value> {
     let scope = Scope {
         geometry: pins.geometry,
         earliest: pins.earliest,
-        retention_chunks: found.settings.retention_chunks.unwrap_or(0),
+        retention_chunks: stored_retention::stored_beside(&reader)?
+            .or(found.settings.retention_chunks)
+            .unwrap_or(0),
     };
     let last = scope.last_committed(state, |chunk| -> Outcome<Option<LedgerSeq>> {
         let Some(ledgers) = pins.geometry.ledgers_of(chunk) else { return Ok(None) };
@@ -333,6 +335,8 @@ pub(crate) fn audit(args: &args::Audit, out: &Output) -> Outcome {
             "--fix repairs stopped stores only: stop the daemon, or leave --fix out".to_owned(),
         ));
     }
+    // Who repairs keeps others away from before it looks until it is done.
+    let own = if args.fix { Some(found.catalog()?) } else { None };
     let scratch = tempfile::tempdir_in(found.layout.root())?;
     let workers = found.settings.workers.map_or_else(crate::cores, usize::from);
     // What is drawn differs from time to time, so that all is seen in the end.
@@ -359,11 +363,17 @@ pub(crate) fn audit(args: &args::Audit, out: &Output) -> Outcome {
             control: &control,
             options,
         };
-        audit.run()?
+        match &own {
+            Some(catalog) => audit.run_on(catalog)?,
+            None => audit.run()?,
+        }
     };
     drop(scratch);
     print_audit(&report, out)?;
-    let left = if args.fix { fix(&found, &report, out)? } else { report.findings.len() };
+    let left = match &own {
+        Some(catalog) => fix(catalog, &report, out)?,
+        None => report.findings.len(),
+    };
     match left {
         0 => Ok(()),
         count => Err(Fail::Damaged(format!("{count} findings"))),
@@ -407,12 +417,8 @@ fn finding_json(finding: &Finding) -> Value {
 }
 
 /// Repairs what can be; gives how many findings are left.
-fn fix(found: &Found, report: &AuditReport, out: &Output) -> Outcome<usize> {
-    if report.findings.is_empty() {
-        return Ok(0);
-    }
-    let catalog = found.catalog()?;
-    let done = Finding::repair_all(&report.findings, &catalog);
+fn fix(catalog: &Catalog, report: &AuditReport, out: &Output) -> Outcome<usize> {
+    let done = Finding::repair_all(&report.findings, catalog);
     let mut repaired = 0;
     for repair in &done {
         let (word, why) = match &repair.result {

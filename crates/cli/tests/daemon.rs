@@ -137,6 +137,25 @@ fn an_audit_finds_and_repairs() {
     assert_eq!(code, 0, "{said}");
 }
 
+/// What the store was told to keep overrules the configuration, for whoever asks a stopped store too.
+#[test]
+fn what_is_to_be_kept_is_known_at_rest() {
+    let data = Data::new();
+    let mut daemon = Daemon::start(&data, 44, None, &["--grace-seconds", "0"]);
+    daemon.until("the backfill", |status| status["latest"] == 45 && is_settled(status));
+    assert_eq!(daemon.stop(), 0);
+    json(&["retention", "--data", &data.text(), "--json", "set", "3"]);
+    assert_eq!(data.json("status", &[])["retention_chunks"], 3);
+    json(&["retention", "--data", &data.text(), "--json", "set", "0"]);
+    // Of a configuration with another number nothing falls victim.
+    let status = data.json("status", &["--retention-chunks", "1"]);
+    assert_eq!((&status["retention_chunks"], &status["floor"]), (&0.into(), &2.into()), "{status}");
+    let (code, said) = audit(&data.path(), &["--fix", "--retention-chunks", "1"]);
+    assert_eq!(code, 0, "{said}");
+    assert!(!said.contains("INV-4"), "{said}");
+    assert!(data.ledger(2).is_some());
+}
+
 #[test]
 fn wishes_that_make_no_sense_are_named() {
     let data = Data::new();
