@@ -197,7 +197,11 @@ pub(crate) fn plan(args: &args::Status, out: &Output) -> Outcome {
         }
     };
     let room = plan["disks"].as_array().into_iter().flatten();
-    let short = room.clone().find(|disk| disk["needed_bytes"].as_u64() > disk["free_bytes"].as_u64());
+    let bytes_of = |disk: &Value, key: &str| disk[key].as_u64().unwrap_or(0);
+    let short = room.clone().find(|disk| {
+        bytes_of(disk, "needed_bytes")
+            > bytes_of(disk, "free_bytes").saturating_add(bytes_of(disk, "freed_bytes"))
+    });
     if out.json {
         out.value(&plan)?;
     } else {
@@ -210,12 +214,13 @@ pub(crate) fn plan(args: &args::Status, out: &Output) -> Outcome {
             counts(&plan["bytes"], human_bytes)
         ))?;
         for disk in room {
-            let bytes = |key: &str| human_bytes(disk[key].as_u64().unwrap_or(0));
+            let bytes = |key: &str| human_bytes(bytes_of(disk, key));
             let path = disk["path"].as_str().unwrap_or("?");
             out.line(format!(
-                "disk     {path}: {} needed, {} free",
+                "disk     {path}: {} needed, {} free, {} freed by what is pruned first",
                 bytes("needed_bytes"),
-                bytes("free_bytes")
+                bytes("free_bytes"),
+                bytes("freed_bytes")
             ))?;
         }
         let time = plan["seconds"].as_f64().map_or("unknown".to_owned(), |s| {

@@ -161,9 +161,11 @@ impl Adoption<'_> {
                 return Ok(());
             }
         }
-        self.catalog.build_index_above(coverage, || ChunkId(0), || {
-            place_all(self.catalog, self.layout, &key, self.by, &mut self.report)
-        })?;
+        self.catalog.build_index_above(
+            coverage,
+            || ChunkId(0),
+            || place_all(self.catalog, self.layout, &key, self.by, &mut self.report),
+        )?;
         self.report.adopted.push(key.to_string());
         Ok(())
     }

@@ -219,6 +219,15 @@ impl Solver {
         blob: &mut Vec<u8>,
         payload: &mut [u8],
     ) -> Result<(), Unsolved> {
+        self.try_to_solve(entries, blob, payload).map_err(|unsolved| twin(entries).unwrap_or(unsolved))
+    }
+
+    fn try_to_solve(
+        &mut self,
+        entries: &[Entry],
+        blob: &mut Vec<u8>,
+        payload: &mut [u8],
+    ) -> Result<(), Unsolved> {
         let placed = match &mut self.inner {
             Inner::Bijection(solver) => solver.solve(entries, blob)?,
             Inner::PtrHash(solver) => solver.solve(entries, blob)?,
@@ -228,6 +237,14 @@ impl Solver {
         place(&placed, self.fingerprint_bytes, self.payload_bytes, payload);
         Ok(())
     }
+}
+
+/// A key that a block has twice: whatever else keeps the block from being solved may follow from that.
+fn twin(entries: &[Entry]) -> Option<Unsolved> {
+    let mut keys: Vec<(u64, u64)> = entries.iter().map(|entry| (entry.key.k0, entry.key.k1)).collect();
+    keys.sort_unstable();
+    let pair = keys.windows(2).find(|pair| pair[0] == pair[1])?;
+    Some(Unsolved::Duplicate(Key { k0: pair[0].0, k1: pair[0].1 }))
 }
 
 /// Writes each key's entry at its slot.
