@@ -5,7 +5,7 @@ use std::{
     fs,
     path::Path,
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, SystemTime},
 };
 
 use icecore_catalog::{
@@ -16,7 +16,7 @@ use icecore_cold::{Kind, Layout};
 use icecore_diskio::{Disk, RealDisk};
 use icecore_engine::{AdoptBy, plan::Scope, retention as stored_retention};
 use icecore_hotchunk::{HotChunk, HotOptions};
-use icecore_ledger::LedgerSeq;
+use icecore_ledger::{ChunkId, LedgerSeq};
 use icecore_stellar::StellarDecoder;
 use serde_json::{Value, json};
 
@@ -50,6 +50,13 @@ impl Found {
 
     fn pins(&self) -> Outcome<Pins> {
         Ok(CatalogReader::open(&self.layout)?.pins().clone())
+    }
+
+    /// The last ledger of a hot chunk, read beside whoever may be writing to it.
+    fn hot_end(&self, scope: &Scope, chunk: ChunkId) -> Outcome<Option<LedgerSeq>> {
+        let Some(ledgers) = scope.geometry.ledgers_of(chunk) else { return Ok(None) };
+        let path = self.layout.hot_chunk(chunk);
+        Ok(HotChunk::open_read_only(path, ledgers, &HotOptions::default())?.max_committed()?)
     }
 
     /// The catalog of a store that nobody has open.
@@ -133,12 +140,8 @@ fn at_rest(found: &Found) -> Outcome<Value> {
             .or(found.settings.retention_chunks)
             .unwrap_or(0),
     };
-    let last = scope.last_committed(state, |chunk| -> Outcome<Option<LedgerSeq>> {
-        let Some(ledgers) = pins.geometry.ledgers_of(chunk) else { return Ok(None) };
-        let path = found.layout.hot_chunk(chunk);
-        Ok(HotChunk::open_read_only(path, ledgers, &HotOptions::default())?.max_committed()?)
-    })?;
-    let complete = pins.geometry.last_complete_chunk(last);
+    let last = scope.last_committed(state, |chunk| found.hot_end(&scope, chunk))?;
+    let complete = scope.last_whole(state, |chunk| found.hot_end(&scope, chunk))?;
     let floor = pins.geometry.ledgers_of(scope.floor(complete)).map(|ledgers| ledgers.first.0);
     let hot = |wanted| state.hot.values().filter(|hot| **hot == wanted).count();
     let files = |wanted: &str| {
@@ -282,12 +285,7 @@ fn retention_at_rest(found: &Found, catalog: &Catalog, chunks: u32) -> Outcome<V
     let now = stored_retention::stored(catalog)?.unwrap_or(configured);
     let scope = Scope { geometry: pins.geometry, earliest: pins.earliest, retention_chunks: now };
     let state = catalog.state();
-    let last = scope.last_committed(&state, |chunk| -> Outcome<Option<LedgerSeq>> {
-        let Some(ledgers) = pins.geometry.ledgers_of(chunk) else { return Ok(None) };
-        Ok(HotChunk::open_read_only(found.layout.hot_chunk(chunk), ledgers, &HotOptions::default())?
-            .max_committed()?)
-    })?;
-    let complete = pins.geometry.last_complete_chunk(last);
+    let complete = scope.last_whole(&state, |chunk| found.hot_end(&scope, chunk))?;
     let change = stored_retention::RetentionChange::of(&scope, &state, complete, chunks);
     serde_json::to_value(change).map_err(|e| Fail::Error(Box::new(e)))
 }
@@ -345,7 +343,8 @@ pub(crate) fn audit(args: &args::Audit, out: &Output) -> Outcome {
     let scratch = tempfile::tempdir_in(found.layout.root())?;
     let workers = found.settings.workers.map_or_else(crate::cores, usize::from);
     // What is drawn differs from time to time, so that all is seen in the end.
-    let seed = Instant::now().elapsed().as_nanos() as u64 ^ u64::from(std::process::id());
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let seed = now.as_nanos() as u64;
     let deep = Deep {
         scratch: scratch.path(),
         workers,
