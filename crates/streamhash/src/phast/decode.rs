@@ -18,9 +18,9 @@ const COUNT_BYTES: usize = 3;
 pub(crate) struct Decoder {
     pub(crate) seed: u64,
     blocks: u32,
-    /// For many keys at once.
+    /// For bumped keys.
     #[cfg(target_arch = "x86_64")]
-    pub(crate) avx512: Option<Avx512>,
+    avx512: Option<Avx512>,
 }
 
 impl Decoder {

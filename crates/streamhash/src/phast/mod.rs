@@ -41,8 +41,6 @@ mod sweep;
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) mod trial;
 
-#[cfg(target_arch = "x86_64")]
-pub(crate) use avx512::Avx512;
 pub(crate) use decode::{Decoder, check, check_len, tail_at};
 pub(crate) use solve::Solver;
 

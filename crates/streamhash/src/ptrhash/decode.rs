@@ -20,6 +20,11 @@ impl Decoder {
         Decoder { hashes }
     }
 
+    /// What each pilot multiplies by.
+    pub(crate) fn hashes(&self) -> &[u64; 256] {
+        &self.hashes
+    }
+
     /// Where in its block's blob the pilot of a key is.
     #[inline(always)]
     pub(crate) fn pilot_at(key: Key) -> u64 {

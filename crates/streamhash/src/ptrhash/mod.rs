@@ -43,10 +43,15 @@ fn bucket_of(k1: u64) -> usize {
     fast_range(skewed, BUCKETS as u32) as usize
 }
 
+/// So many keys, or the rest of them, come with one slot more than keys.
+pub(crate) const KEYS_PER_SPARE_SLOT: u32 = 99;
+/// The same in units of 2^-32, rounded up.
+pub(crate) const SPARE_SLOTS_PER_KEY: u32 = u32::MAX / KEYS_PER_SPARE_SLOT + 1;
+
 /// How many slots a block of `keys` keys has: `ceil(keys / 0.99)`, rounded as f64 rounds it.
 #[inline]
 fn slots_of(keys: u32) -> u32 {
-    keys + keys.div_ceil(99)
+    keys + keys.div_ceil(KEYS_PER_SPARE_SLOT)
 }
 
 #[inline]

@@ -9,7 +9,7 @@
 use icecore_diskio::ReadAt;
 
 #[cfg(target_arch = "x86_64")]
-use super::lanes::{Eight, LANES, Lanes};
+use super::lanes::{Eight, LANES, Lanes, TwoReads};
 use super::{Block, Hit, Index};
 use crate::{Error, Result, key::Key, phast, prefetch::prefetch};
 
@@ -70,33 +70,34 @@ impl<S: ReadAt> Index<S> {
 
     /// What looks up eight keys at a time, where it can.
     #[cfg(target_arch = "x86_64")]
-    pub(super) fn lanes<'a>(&'a self, decoder: &phast::Decoder, bytes: &'a [u8]) -> Option<Lanes<'a>> {
+    pub(super) fn lanes<'a, A>(&'a self, algorithm: A, bytes: &'a [u8]) -> Option<Lanes<'a, A>> {
         let lanes = Lanes {
-            avx512: decoder.avx512?,
+            avx512: self.avx512?,
             bytes,
             blocks: &self.blocks,
             entries: &self.entries,
             payload_at: self.layout.payload_at,
-            seed: decoder.seed,
+            algorithm,
         };
         (self.header.entry_bytes() <= size_of::<u64>()).then_some(lanes)
     }
 
-    /// The same as [`two_reads`](Index::two_reads) of the algorithm "fast".
+    /// The same as [`two_reads`](Index::two_reads). `prepare` begins to load what keys need that are looked up apart.
     #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
     pub(super) fn in_lanes(
         &self,
-        decoder: &phast::Decoder,
-        lanes: &Lanes<'_>,
+        lanes: &Lanes<'_, impl TwoReads>,
         keys: &[impl AsRef<[u8]>],
         out: &mut Vec<Option<Hit>>,
+        prepare: impl Fn(&[(usize, Key)]),
     ) -> Result<()> {
         let misfit = keys.iter().position(|key| Key::new(key.as_ref()).is_err());
         let groups = keys[..misfit.unwrap_or(keys.len())].chunks(GROUP);
         let [a, b, c] = &mut [[Eight::default(); GROUP / LANES]; 3];
         let (mut taken, mut placed, mut ranked) = (a, b, c);
         let mut lens = [0; 3];
-        // Keys of which one seed does not say all, and where their hits are to go.
+        // Keys of which one byte does not say all, and where their hits are to go.
         let (mut apart, mut pending) = ([(0, Key::default()); GROUP], 0);
         for group in groups.map(Some).chain([None, None]) {
             let group = group.unwrap_or_default();
@@ -109,7 +110,8 @@ impl<S: ReadAt> Index<S> {
             for (i, eight) in ranked[..lens[2].div_ceil(LANES)].iter().enumerate() {
                 let (known, right, payloads) = lanes.find_payloads(eight);
                 if pending > apart.len() - LANES {
-                    self.look_up_apart(decoder, lanes.bytes, &apart[..pending], out)?;
+                    prepare(&apart[..pending]);
+                    self.look_up_apart(lanes.bytes, &apart[..pending], out)?;
                     pending = 0;
                 }
                 for (lane, &payload) in payloads.iter().enumerate().take(lens[2] - i * LANES) {
@@ -126,25 +128,20 @@ impl<S: ReadAt> Index<S> {
                 }
             }
             placed[..lens[1].div_ceil(LANES)].iter_mut().for_each(|eight| lanes.find_ranks(eight));
-            taken[..lens[0].div_ceil(LANES)].iter_mut().for_each(|eight| lanes.find_seeds(eight));
+            taken[..lens[0].div_ceil(LANES)].iter_mut().for_each(|eight| lanes.find_bytes(eight));
         }
-        self.look_up_apart(decoder, lanes.bytes, &apart[..pending], out)?;
+        prepare(&apart[..pending]);
+        self.look_up_apart(lanes.bytes, &apart[..pending], out)?;
         match misfit.and_then(|at| keys.get(at)) {
             Some(key) => Err(Error::KeyLength { len_bytes: key.as_ref().len() }),
             None => Ok(()),
         }
     }
 
-    /// Looks up keys that are bumped, most likely, and puts their hits where they say.
+    /// Begins to load where the seeds of bumped keys lead to.
     #[cfg(target_arch = "x86_64")]
     #[inline(never)]
-    fn look_up_apart(
-        &self,
-        decoder: &phast::Decoder,
-        bytes: &[u8],
-        keys: &[(usize, Key)],
-        out: &mut Vec<Option<Hit>>,
-    ) -> Result<()> {
+    pub(super) fn load_bumped(&self, decoder: &phast::Decoder, bytes: &[u8], keys: &[(usize, Key)]) {
         let tail_of = |key| {
             let block = self.block_of(key);
             (block.tail(phast::tail_at(block.keys())), block.keys())
@@ -163,6 +160,12 @@ impl<S: ReadAt> Index<S> {
                 decoder.begin_to_load_hole(&tail, keys, key);
             }
         }
+    }
+
+    /// Looks up keys that are bumped or remapped, most likely, and puts their hits where they say.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(never)]
+    fn look_up_apart(&self, bytes: &[u8], keys: &[(usize, Key)], out: &mut Vec<Option<Hit>>) -> Result<()> {
         let mut ranks = [None; GROUP];
         let (mut ranked, mut last) = (keys, Ok(()));
         for (i, (&(at, key), rank)) in keys.iter().zip(&mut ranks).enumerate() {

@@ -57,6 +57,9 @@ pub struct Index<S = FileReader> {
     checkpoints: Box<[bijection::Checkpoints]>,
     decoder: Decoder,
     entries: lookup::EntryShape,
+    /// For many keys at once.
+    #[cfg(target_arch = "x86_64")]
+    avx512: Option<lanes::Avx512>,
 }
 
 /// How many bits of a word say where in the file a blob begins.
@@ -147,6 +150,8 @@ impl<S: ReadAt> Index<S> {
         let mut index = Index {
             decoder: Decoder::new(&header),
             entries: lookup::EntryShape::new(&header),
+            #[cfg(target_arch = "x86_64")]
+            avx512: lanes::Avx512::detect(),
             footer: read_footer(&source, len - FOOTER_BYTES as u64)?,
             source,
             header,
@@ -206,7 +211,12 @@ impl<S: ReadAt> Index<S> {
     /// The same, read with portable code alone.
     #[cfg(any(test, feature = "fuzz"))]
     pub(crate) fn into_portable(self) -> Self {
-        Index { decoder: self.decoder.into_portable(), ..self }
+        Index {
+            decoder: self.decoder.into_portable(),
+            #[cfg(target_arch = "x86_64")]
+            avx512: None,
+            ..self
+        }
     }
 
     /// Where the blob of some block is, and how long it is.

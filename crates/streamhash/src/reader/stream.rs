@@ -11,6 +11,8 @@
 
 use icecore_diskio::ReadAt;
 
+#[cfg(target_arch = "x86_64")]
+use super::lanes::{Pilots, Seeds};
 use super::{Block, Hit, Index};
 use crate::{
     Error, KEY_BYTES, Result, algorithm::Decoder, bijection, key::Key, phast, prefetch::prefetch, ptrhash,
@@ -60,6 +62,10 @@ impl<S: ReadAt> Index<S> {
         keys: &[impl AsRef<[u8]>],
         out: &mut Vec<Option<Hit>>,
     ) -> Result<()> {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(lanes) = self.lanes(Pilots { hashes: decoder.hashes() }, bytes) {
+            return self.in_lanes(&lanes, keys, out, |_| ());
+        }
         let first_read = |block: Block, key| block.blob_at() + ptrhash::Decoder::pilot_at(key);
         self.two_reads(bytes, keys, out, first_read, |block, key, place| {
             let slot = decoder.slot(*bytes.get(place as usize)?, block.keys(), key);
@@ -76,8 +82,8 @@ impl<S: ReadAt> Index<S> {
         out: &mut Vec<Option<Hit>>,
     ) -> Result<()> {
         #[cfg(target_arch = "x86_64")]
-        if let Some(lanes) = self.lanes(decoder, bytes) {
-            return self.in_lanes(decoder, &lanes, keys, out);
+        if let Some(lanes) = self.lanes(Seeds { seed: decoder.seed }, bytes) {
+            return self.in_lanes(&lanes, keys, out, |bumped| self.load_bumped(decoder, bytes, bumped));
         }
         let first_read = |block: Block, key| block.blob_at() + u64::from(decoder.seed_at(block.keys(), key));
         self.two_reads(bytes, keys, out, first_read, |block, key, place| {
