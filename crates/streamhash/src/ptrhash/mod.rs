@@ -51,7 +51,8 @@ pub(crate) const SPARE_SLOTS_PER_KEY: u32 = u32::MAX / KEYS_PER_SPARE_SLOT + 1;
 /// How many slots a block of `keys` keys has: `ceil(keys / 0.99)`, rounded as f64 rounds it.
 #[inline]
 fn slots_of(keys: u32) -> u32 {
-    keys + keys.div_ceil(KEYS_PER_SPARE_SLOT)
+    let spare = (u64::from(keys) + u64::from(KEYS_PER_SPARE_SLOT - 1)) * u64::from(SPARE_SLOTS_PER_KEY);
+    keys + (spare >> 32) as u32
 }
 
 #[inline]

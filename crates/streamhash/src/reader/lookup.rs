@@ -252,7 +252,7 @@ impl<S: ReadAt> Index<S> {
         Ok(slot.map(|slot| block.keys_before() + u64::from(slot)))
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn compact_payload(
         &self,
         decoder: &ribbon::Decoder,
@@ -335,7 +335,10 @@ impl<S: ReadAt> Index<S> {
     pub(super) fn hit(&self, memory: Option<&[u8]>, key: Key, rank: u64) -> Result<Option<Hit>> {
         let (fingerprint, payload) = self.entry(memory, rank)?;
         let own = key.fingerprint() & self.entries.fingerprint_mask;
-        Ok((fingerprint == own).then_some(Hit { rank: Some(rank), payload }))
+        if fingerprint != own {
+            return Ok(None);
+        }
+        Ok(Some(Hit { rank: Some(rank), payload }))
     }
 
     /// Where in the file the entry of a rank is.
