@@ -49,6 +49,11 @@ impl EntryShape {
     }
 }
 
+/// Keeps a test a branch, which the processor guesses, where a choice of values would wait for memory.
+#[cold]
+#[inline]
+fn rarely() {}
+
 impl<S: ReadAt> Index<S> {
     /// Looks up a key: `None` where it is certainly not in the index.
     ///
@@ -156,8 +161,9 @@ impl<S: ReadAt> Index<S> {
 
     #[inline(always)]
     fn inside<'a, const N: usize>(&self, bytes: &'a [u8], at: u64) -> Result<&'a [u8; N]> {
-        let found = bytes.get(at as usize..).and_then(|tail| tail.first_chunk());
-        found.ok_or_else(|| self.outside(at))
+        let Some(tail) = bytes.get(at as usize..) else { return Err(self.outside(at)) };
+        let Some(found) = tail.first_chunk() else { return Err(self.outside(at)) };
+        Ok(found)
     }
 
     #[cold]
@@ -336,6 +342,7 @@ impl<S: ReadAt> Index<S> {
         let (fingerprint, payload) = self.entry(memory, rank)?;
         let own = key.fingerprint() & self.entries.fingerprint_mask;
         if fingerprint != own {
+            rarely();
             return Ok(None);
         }
         Ok(Some(Hit { rank: Some(rank), payload }))
