@@ -249,26 +249,56 @@ fn a_dropped_build_leaves_nothing() {
 #[test]
 fn an_unsorted_build_reports_and_can_be_cancelled() {
     let dir = tempfile::tempdir().unwrap();
-    for (workers, stop_at) in [(1, 3), (3, 3), (2, u64::MAX)] {
+    // With workers, one report may be of all keys.
+    for (workers, stop_at) in [(1, 3), (3, 1), (1, u64::MAX), (2, u64::MAX)] {
         let path = dir.path().join("index");
-        let options = Options::new().workers(workers);
+        // So little memory that a partition is a block.
+        let options = Options::new().workers(workers).memory_bytes(1);
         let mut builder = UnsortedBuilder::create(&path, 20_000, options).unwrap();
         for (key, _) in entries(10, 20_000, 0) {
             builder.add(&key, 0).unwrap();
         }
         let (mut calls, mut last) = (0, 0);
         let result = builder.finish_with(|progress| {
-            assert!(progress.keys_done >= last && progress.keys == 20_000);
+            assert!(progress.keys_done > last && progress.keys == 20_000);
             (calls, last) = (calls + 1, progress.keys_done);
             if calls == stop_at { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
         if stop_at == u64::MAX {
-            assert_eq!(result.unwrap().blocks, calls as u32);
-            assert!(last > 10_000);
+            let blocks = result.unwrap().blocks;
+            assert_eq!(last, 20_000);
+            assert!(workers > 1 || calls == u64::from(blocks));
+            std::fs::remove_file(path).unwrap();
         } else {
             assert!(matches!(result, Err(Error::Cancelled)));
             assert_eq!((calls, std::fs::read_dir(dir.path()).unwrap().count()), (stop_at, 0));
         }
+    }
+}
+
+#[test]
+fn an_unsorted_build_uses_as_much_memory_as_it_may() {
+    const KEYS: usize = 100_000;
+    let entries = entries(11, KEYS, 3);
+    let built = |memory_bytes, workers| {
+        let disk = FaultyDisk::new();
+        let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+        shared.create_dir_all(Path::new("/d")).unwrap();
+        let options = Options::new().payload_bytes(3).memory_bytes(memory_bytes).workers(workers);
+        let mut builder = UnsortedBuilder::create_on(&shared, "/d/index", KEYS as u64, options).unwrap();
+        entries.iter().for_each(|(key, payload)| builder.add(key, *payload).unwrap());
+        builder.finish().unwrap();
+        let reads = disk.reads();
+        (contents(&disk).unwrap(), reads)
+    };
+    let (file, reads) = built(256 << 20, 1);
+    assert_eq!(reads, 0, "what fits is not written");
+    let mut most = u64::MAX;
+    for memory_bytes in [1, 300 << 10, 1 << 20] {
+        let (one, two) = (built(memory_bytes, 1), built(memory_bytes, 2));
+        assert!(one.0 == file && two.0 == file);
+        assert!(one.1 == two.1 && 0 < one.1 && one.1 < most, "{} of {most}", one.1);
+        most = one.1;
     }
 }
 

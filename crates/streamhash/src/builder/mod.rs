@@ -1,9 +1,10 @@
 //! Building: keys become blocks, blocks are solved, and one sink writes them in order.
 //!
 //! ```text
-//! SortedBuilder   collects a block at a time ──┐
-//! UnsortedBuilder partitions on disk, then ────┴─▶ Blocks: solves here or in workers ──┐
+//! SortedBuilder   collects a block at a time ──▶ Blocks: solves here or in workers ────┐
 //! RangeBuilder    workers take ranges of blocks, have them filled and solve them ──────┴─▶ Sink: the file, in order
+//!    ▲
+//! UnsortedBuilder sets keys aside by ranges first
 //! ```
 
 mod blocks;

@@ -106,16 +106,14 @@ impl KeyRange {
 }
 
 /// How the key space is cut into ranges.
-struct Plan {
-    header: Header,
-    blocks_per_range: u32,
-    ranges: u32,
+pub(super) struct Plan {
+    pub(super) header: Header,
+    pub(super) blocks_per_range: u32,
+    pub(super) ranges: u32,
 }
 
 impl Plan {
-    fn new(header: Header, range_keys: u64) -> Self {
-        let block_keys = (header.keys / u64::from(header.blocks)).max(1);
-        let blocks_per_range = (range_keys / block_keys).clamp(1, header.blocks.into()) as u32;
+    pub(super) fn new(header: Header, blocks_per_range: u32) -> Self {
         Plan { header, blocks_per_range, ranges: header.blocks.div_ceil(blocks_per_range) }
     }
 
@@ -226,8 +224,14 @@ impl RangeBuilder {
         options: Options,
     ) -> Result<Self> {
         let header = Intake::new(key_count, &options)?.header;
-        let sink = Sink::create(disk, path.as_ref(), header, &options)?;
-        Ok(RangeBuilder { plan: Plan::new(header, options.range_keys), sink, options })
+        let block_keys = (header.keys / u64::from(header.blocks)).max(1);
+        let blocks_per_range = (options.range_keys / block_keys).clamp(1, header.blocks.into()) as u32;
+        Self::planned(disk, path.as_ref(), Plan::new(header, blocks_per_range), options)
+    }
+
+    pub(super) fn planned(disk: &Arc<dyn Disk>, path: &Path, plan: Plan, options: Options) -> Result<Self> {
+        let sink = Sink::create(disk, path, plan.header, &options)?;
+        Ok(RangeBuilder { plan, sink, options })
     }
 
     /// Has all ranges filled, solves them and completes the file: contents, name and directory are durable on return.
