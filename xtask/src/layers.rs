@@ -27,7 +27,7 @@ const MAP: &[Row] = &[
     row("diskio", &[], &["libc", "memmap2", "rustix", "tempfile", "thiserror"]),
     row("ledger", &[], &["thiserror"]),
     row("packfile", &["diskio"], &["crc32c", "crossbeam-channel", "sha2", "thiserror", "zstd"]),
-    row("streamhash", &["diskio"], &["crossbeam-channel", "thiserror", "xxhash-rust"]),
+    row("streamhash", &["diskio"], &["crossbeam-channel", "memmap2", "thiserror", "xxhash-rust"]),
     row("txindex", &["diskio", "ledger", "streamhash"], &["thiserror"]),
     row(
         "events",

@@ -135,6 +135,14 @@ pub enum Error {
     /// The caller's progress function asked to stop.
     #[error("the build was cancelled; nothing was written")]
     Cancelled,
+    /// The system gave no memory to an unsorted build.
+    #[error("cannot have {bytes} bytes of memory: {source}; lower `memory_bytes`")]
+    Memory {
+        /// How much was wanted.
+        bytes: u64,
+        /// The system's answer.
+        source: Arc<io::Error>,
+    },
     /// The system gave no thread to a worker.
     #[error("cannot start a worker thread: {source}; ask for fewer workers")]
     Thread {

@@ -51,7 +51,7 @@ impl UnsortedBuilder {
     /// Begins an index of `key_count` keys that will be called `path`.
     ///
     /// # Errors
-    /// [`Error::Option`], and those of the disk.
+    /// [`Error::Option`], [`Error::Memory`], and those of the disk.
     pub fn create(path: impl AsRef<Path>, key_count: u64, options: Options) -> Result<Self> {
         Self::create_on(&(Arc::new(RealDisk) as Arc<dyn Disk>), path, key_count, options)
     }
@@ -59,7 +59,7 @@ impl UnsortedBuilder {
     /// [`create`](UnsortedBuilder::create) on a disk of the caller's choice.
     ///
     /// # Errors
-    /// [`Error::Option`], and those of the disk.
+    /// [`Error::Option`], [`Error::Memory`], and those of the disk.
     pub fn create_on(
         disk: &Arc<dyn Disk>,
         path: impl AsRef<Path>,
@@ -69,7 +69,7 @@ impl UnsortedBuilder {
         let (path, memory_bytes) = (path.as_ref(), options.memory_bytes);
         let intake = Intake::new(key_count, &options)?;
         let plan = partitions::plan(intake.header, memory_bytes);
-        let partitions = Partitions::new(disk, path, &plan, memory_bytes);
+        let partitions = Partitions::new(disk, path, &plan, memory_bytes)?;
         let ranges = RangeBuilder::planned(disk, path, plan, options)?;
         Ok(UnsortedBuilder { intake, partitions, ranges, failed: None })
     }
@@ -117,7 +117,6 @@ impl UnsortedBuilder {
             return Err(error);
         }
         self.intake.complete()?;
-        let partitions = self.partitions.complete();
-        self.ranges.build_with(|| partitions.drain(), progress)
+        self.ranges.build_with(|| self.partitions.drain(), progress)
     }
 }
