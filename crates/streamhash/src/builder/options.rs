@@ -108,7 +108,7 @@ impl Options {
     /// Memory in which an unsorted build sets keys aside, 16 bytes and its payload for each; what does not fit goes to a
     /// nameless file beside the index. It is raised where it is less than a partition and a small buffer for each of
     /// them need (63 MB for ten thousand million keys). Not in it are 50 bytes per block of about three thousand keys,
-    /// and for each worker 27 bytes for each key of a partition (mostly 32 768 keys, at most as many as half of the memory would hold)
+    /// and for each worker 27 bytes for each key of a partition (mostly 65 536 keys, at most as many as half of the memory would hold)
     /// and what a few partitions come to in the file.
     pub fn memory_bytes(mut self, bytes: usize) -> Self {
         self.memory_bytes = bytes;

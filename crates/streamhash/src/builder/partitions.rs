@@ -52,8 +52,9 @@ struct Full {
     in_file: Vec<u64>,
 }
 
-/// So many keys of a partition have their places in a near cache.
-const NEAR_KEYS: u64 = 1 << 15;
+/// So many keys of a partition have their places near enough; with fewer, more lines are written to at a time than the
+/// nearest cache has.
+const NEAR_KEYS: u64 = 1 << 16;
 const MIN_CHUNK_BYTES: u64 = 4 << 10;
 /// Worth a read or write of its own.
 const GOOD_CHUNK_BYTES: u64 = 32 << 10;
@@ -64,8 +65,8 @@ const GAP_BYTES: usize = 64;
 const PADDED_BYTES: usize = KEY_BYTES + MAX_PAYLOAD_BYTES as usize;
 const _: () = assert!(PADDED_BYTES - KEY_BYTES <= GAP_BYTES);
 
-/// Cuts the key space so that a partition's keys have their places in a near cache, but its chunk is worth writing; and if
-/// it can be, so that all chunks being filled take no more than half of `memory_bytes`, and the keys of a partition too.
+/// Cuts the key space so that a partition's keys have their places near, but its chunk is worth writing; and if it can
+/// be, so that all chunks being filled take no more than half of `memory_bytes`, and the keys of a partition too.
 pub(super) fn plan(header: Header, memory_bytes: usize) -> Plan {
     let total_bytes = header.keys * size_of::<Entry>() as u64;
     let half = (memory_bytes as u64 / 2).max(1);
@@ -115,7 +116,7 @@ impl Partitions {
         let Head { next, end } = *head;
         self.memory[next..next + PADDED_BYTES].copy_from_slice(&encode_padded(entry));
         // Lines that are being written in so many places are not foreseen by the processor.
-        prefetch(&self.memory, next + 128);
+        prefetch(&self.memory, next + 64);
         head.next += self.entry_bytes;
         if head.next < end { Ok(()) } else { self.renew(index) }
     }
