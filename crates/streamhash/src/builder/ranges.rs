@@ -19,6 +19,7 @@ use crate::{
     algorithm::Solver,
     format::Header,
     key::{Entry, KEY_BYTES, Key, fast_range},
+    prefetch::prefetch,
 };
 
 /// Builds an index of keys that can be had range by range: the same file as [`SortedBuilder`](crate::SortedBuilder)
@@ -175,10 +176,13 @@ impl Places {
         let Some(count) = self.counts.get_mut(local).filter(|_| payload <= self.max_payload) else {
             return self.refuse(block, payload);
         };
+        let at = local * self.capacity + *count;
         if *count < self.capacity
-            && let Some(place) = self.entries.get_mut(local * self.capacity + *count)
+            && let Some(place) = self.entries.get_mut(at)
         {
             *place = Entry { key, payload };
+            // Where the places are not in the nearest cache, the next ones of this block are on their way when needed.
+            prefetch(&self.entries, at + 8);
         }
         *count += 1;
     }
