@@ -28,7 +28,7 @@ const MAP: &[Row] = &[
     row("ledger", &[], &["thiserror"]),
     row("packfile", &["diskio"], &["crc32c", "crossbeam-channel", "sha2", "thiserror", "zstd"]),
     row("streamhash", &["diskio"], &["crossbeam-channel", "memmap2", "thiserror", "xxhash-rust"]),
-    row("txindex", &["diskio", "ledger", "streamhash"], &["thiserror"]),
+    row("txindex", &["diskio", "ledger", "streamhash"], &["rustix", "thiserror"]),
     row(
         "events",
         &["diskio", "ledger", "packfile", "streamhash"],

@@ -8,6 +8,7 @@ use std::{ops::ControlFlow, path::Path, sync::Arc};
 use icecore_diskio::{Disk, IfExists};
 use icecore_ledger::LedgerRange;
 use icecore_streamhash::{Algorithm, RangeBuilder};
+use rustix::process::{Resource, getrlimit};
 
 use crate::{Error, Result, cut::Runs, index::stmh_options};
 
@@ -19,6 +20,7 @@ pub struct Options {
     workers: usize,
     if_exists: IfExists,
     slice_entries: Option<u64>,
+    open_runs: Option<usize>,
 }
 
 impl Default for Options {
@@ -35,6 +37,7 @@ impl Options {
             workers: 1,
             if_exists: IfExists::Fail,
             slice_entries: None,
+            open_runs: None,
         }
     }
 
@@ -61,6 +64,18 @@ impl Options {
     pub fn slice_entries(mut self, entries: u64) -> Self {
         self.slice_entries = Some(entries);
         self
+    }
+
+    /// How many runs stay open; the others are opened anew whenever some of their entries are wanted, which costs about as much
+    /// as reading these. Where nothing is said it is half as many as the process may have files.
+    pub fn open_runs(mut self, count: usize) -> Self {
+        self.open_runs = Some(count);
+        self
+    }
+
+    fn open_runs_or_half(&self) -> usize {
+        let half = || getrlimit(Resource::Nofile).current.map_or(u64::MAX, |files| files / 2);
+        self.open_runs.unwrap_or_else(|| usize::try_from(half()).unwrap_or(usize::MAX))
     }
 
     fn range_keys(&self, runs: usize) -> u64 {
@@ -115,7 +130,8 @@ pub fn build_index_with(
 ) -> Result<u64> {
     let stmh = stmh_options(coverage, options.algorithm)?.workers(options.workers);
     let stmh = stmh.if_exists(options.if_exists).range_keys(options.range_keys(runs.len()));
-    let runs = Runs::open(disk, coverage, runs)?;
+    let open_runs = options.open_runs_or_half();
+    let runs = Runs::open(disk, coverage, runs, open_runs)?;
     let builder = RangeBuilder::create_on(disk, out, runs.total(), stmh)?;
     let tell = |now: icecore_streamhash::Progress| {
         progress(Progress { entries_done: now.keys_done, entries: now.keys })

@@ -35,8 +35,6 @@ use crate::{
 const KEY_SPACE: u128 = 1 << 64;
 /// No read is longer.
 const READ_ENTRIES: u64 = 1 << 14;
-/// So many runs stay open. The others are opened anew for each range: a thousand runs need not be a thousand descriptors.
-const OPEN_RUNS: usize = 512;
 
 type Bytes = [u8; ENTRY_BYTES];
 
@@ -74,18 +72,19 @@ fn prefix(bytes: &Bytes) -> u64 {
 }
 
 impl Runs {
-    /// Opens every run once.
+    /// Opens every run once. So many stay open; the others are opened anew for each range.
     pub(crate) fn open(
         disk: &Arc<dyn Disk>,
         coverage: LedgerRange,
         runs: &[impl AsRef<Path>],
+        open_runs: usize,
     ) -> Result<Self> {
         let mut files = Vec::with_capacity(runs.len());
         for path in runs {
             let path = path.as_ref();
             let run = Run::open(disk, path)?;
             let (path, len) = (path.to_path_buf(), run.len());
-            files.push(RunFile { path, len, open: (files.len() < OPEN_RUNS).then_some(run) });
+            files.push(RunFile { path, len, open: (files.len() < open_runs).then_some(run) });
         }
         let start = Seam { prefix: 0, positions: vec![0; files.len()], agreed: true };
         let seams = Mutex::new(Seams(BTreeMap::from([(0, start)])));

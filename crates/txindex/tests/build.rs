@@ -208,7 +208,7 @@ fn a_run_that_changes_under_a_build_is_refused() {
     for changed in [sorted(21), sorted(19), sorted(0), sorted(20), vec![]] {
         let (faulty, names) = disk_with(&runs);
         let disk: Arc<dyn Disk> = Arc::new(faulty.clone());
-        let options = Options::new().slice_entries(1000);
+        let options = Options::new().slice_entries(1000).open_runs(512);
         let mut told = false;
         let built = build_index_with(&disk, OUT.as_ref(), coverage, &names, options, |_| {
             if !std::mem::replace(&mut told, true) {
