@@ -66,8 +66,8 @@ impl Options {
         self
     }
 
-    /// How many runs stay open; the others are opened anew whenever some of their entries are wanted, which costs about as much
-    /// as reading these. Where nothing is said it is half as many as the process may have files.
+    /// How many runs stay open; the others are opened anew whenever some of their entries are wanted, which costs about as
+    /// much as reading these. Where nothing is said it is half as many as the process may have files.
     pub fn open_runs(mut self, count: usize) -> Self {
         self.open_runs = Some(count);
         self

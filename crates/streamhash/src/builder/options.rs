@@ -105,11 +105,11 @@ impl Options {
         self
     }
 
-    /// Memory in which an unsorted build sets keys aside, 16 bytes and its payload for each; what does not fit goes to a
-    /// nameless file beside the index. It is raised where it is less than a partition and a small buffer for each of
-    /// them need (63 MB for ten thousand million keys). Not in it are 50 bytes per block of about three thousand keys,
-    /// and for each worker 27 bytes for each key of a partition (mostly 65 536 keys, at most as many as half of the memory would hold)
-    /// and what a few partitions come to in the file.
+    /// Memory in which an unsorted build sets keys aside, 16 bytes and its payload for each: 256 MiB unless told. What does
+    /// not fit goes to a nameless file beside the index. It is raised where it is less than a small buffer for each
+    /// partition needs (32 MB for ten thousand million keys). Not in it are 50 bytes per block of about three thousand
+    /// keys, and for each worker 27 bytes for each key of a partition (mostly 65 536 keys, never more than fill this
+    /// memory) and what a few partitions come to in the file.
     pub fn memory_bytes(mut self, bytes: usize) -> Self {
         self.memory_bytes = bytes;
         self
