@@ -37,6 +37,7 @@ use output::Output;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    raise_file_limit();
     match run(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(fail) if fail.is_broken_pipe() => ExitCode::SUCCESS,
@@ -49,6 +50,15 @@ fn main() -> ExitCode {
             fail.code()
         }
     }
+}
+
+/// Databases, and builds out of a thousand runs, keep many files open: takes as many as the system lets this process have.
+fn raise_file_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // With fewer files all works as well, and opens some of them again and again.
+    let _ = setrlimit(Resource::Nofile, limit);
 }
 
 fn run(command: Command) -> Outcome {
