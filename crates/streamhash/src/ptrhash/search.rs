@@ -1,36 +1,20 @@
-//! The first pilot that sends all keys of a bucket to free slots: one pilot after another, or eight at a time.
+//! Where pilots send keys, eight pilots at a time, and the first one that sends all keys of a bucket to free slots.
 #![cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
+
+use std::hint::black_box;
 
 use super::table::Taken;
 use crate::{key::fast_range, simd::Simd};
 
 pub(super) const PILOTS: usize = 256;
 
-/// How a pilot is found.
+/// The slots to which eight pilots send the keys of a bucket, key by key.
+pub(super) type Found<const M: usize> = [[u64; 8]; M];
+
+/// How slots are computed.
 pub(super) trait Search: Copy {
-    /// The smallest pilot that sends these folds to slots that are all free and all different, and those slots.
-    fn first_free<const M: usize>(
-        self,
-        folds: &[u64; M],
-        pilot_hashes: &[u64; PILOTS],
-        slots: u32,
-        taken: &Taken,
-    ) -> Option<(u8, [u16; M])>;
-
-    /// The smallest pilot from `first` on that sends these folds to slots that are all free, be they different or not.
-    fn first_free_large(
-        self,
-        folds: &[u64],
-        pilot_hashes: &[u64; PILOTS],
-        slots: u32,
-        taken: &Taken,
-        first: u8,
-    ) -> Option<u8>;
-}
-
-#[inline(always)]
-fn distinct<const M: usize>(slots: &[u16; M]) -> bool {
-    (1..M).all(|i| !slots[..i].contains(&slots[i]))
+    /// The slots to which eight pilots send a fold.
+    fn slots(self, fold: u64, pilot_hashes: &[u64; 8], slots: u32, found: &mut [u64; 8]);
 }
 
 /// Plain arithmetic, for whichever processor.
@@ -39,127 +23,132 @@ pub(super) struct Plain;
 
 impl Search for Plain {
     #[inline(always)]
-    fn first_free<const M: usize>(
-        self,
-        folds: &[u64; M],
-        pilot_hashes: &[u64; PILOTS],
-        slots: u32,
-        taken: &Taken,
-    ) -> Option<(u8, [u16; M])> {
-        for (pilot, hash) in (0..=u8::MAX).zip(pilot_hashes) {
-            let slot = |i: usize| fast_range(folds[i].wrapping_mul(*hash), slots) as u16;
-            if (0..M).all(|i| !taken.is(slot(i))) {
-                let slots = std::array::from_fn(slot);
-                if distinct(&slots) {
-                    return Some((pilot, slots));
-                }
-            }
+    fn slots(self, fold: u64, pilot_hashes: &[u64; 8], slots: u32, found: &mut [u64; 8]) {
+        for (found, hash) in found.iter_mut().zip(pilot_hashes) {
+            *found = fast_range(fold.wrapping_mul(*hash), slots).into();
         }
-        None
-    }
-
-    fn first_free_large(
-        self,
-        folds: &[u64],
-        pilot_hashes: &[u64; PILOTS],
-        slots: u32,
-        taken: &Taken,
-        first: u8,
-    ) -> Option<u8> {
-        (first..=u8::MAX).find(|&pilot| {
-            let hash = pilot_hashes[usize::from(pilot)];
-            folds.iter().all(|fold| !taken.is(fast_range(fold.wrapping_mul(hash), slots) as u16))
-        })
     }
 }
 
-/// Searches in lanes.
+/// In lanes.
 #[derive(Clone, Copy)]
 pub(super) struct Lanes<S>(pub(super) S);
 
-impl<S: Simd> Lanes<S> {
-    /// The slots to which eight pilots send a fold.
+impl<S: Simd> Search for Lanes<S> {
     #[inline(always)]
-    fn slots(self, fold: u64, pilot_hashes: &[u64; 8], slots: u32) -> [u64; 8] {
+    fn slots(self, fold: u64, pilot_hashes: &[u64; 8], slots: u32, found: &mut [u64; 8]) {
         let (simd, count) = (self.0, self.0.splat(slots.into()));
         let x = simd.multiply(simd.splat(fold), simd.load(pilot_hashes));
         let low = simd.high_half(simd.multiply_low(x, count));
         let high = simd.multiply_low(simd.high_half(x), count);
-        let mut found = [0; 8];
-        simd.store(simd.high_half(simd.add(high, low)), &mut found);
-        found
+        simd.store(simd.high_half(simd.add(high, low)), found);
     }
 }
 
-impl<S: Simd> Search for Lanes<S> {
-    #[inline(always)]
-    fn first_free<const M: usize>(
-        self,
-        folds: &[u64; M],
-        pilot_hashes: &[u64; PILOTS],
-        slots: u32,
-        taken: &Taken,
-    ) -> Option<(u8, [u16; M])> {
-        let (hashes, _) = pilot_hashes.as_chunks::<8>();
-        let mut found = [[0; 8]; M];
-        for (batch, hashes) in (0..).zip(hashes) {
-            for i in 0..M {
-                found[i] = self.slots(folds[i], hashes, slots);
-            }
-            for lane in 0..8u8 {
-                // All of them, without a branch: most pilots fail, and that is what is foreseen.
-                let slot = |i: usize| found[i][usize::from(lane)] as u16;
-                if (0..M).fold(0, |any, i| any | taken.get(slot(i))) == 0 {
-                    let slots = std::array::from_fn(slot);
-                    if distinct(&slots) {
-                        return Some((batch * 8 + lane, slots));
-                    }
-                }
-            }
-        }
-        None
+/// [`Search::slots`] of the keys of a bucket.
+#[inline(always)]
+pub(super) fn slots_of<const M: usize>(
+    search: impl Search,
+    folds: &[u64; M],
+    pilot_hashes: &[u64; 8],
+    slots: u32,
+    found: &mut Found<M>,
+) {
+    for (found, fold) in found.iter_mut().zip(folds) {
+        search.slots(*fold, pilot_hashes, slots, found);
     }
+}
 
-    #[inline(always)]
-    fn first_free_large(
-        self,
-        folds: &[u64],
-        pilot_hashes: &[u64; PILOTS],
-        slots: u32,
-        taken: &Taken,
-        first: u8,
-    ) -> Option<u8> {
-        let (hashes, _) = pilot_hashes.as_chunks::<8>();
-        let (fours, rest) = folds.as_chunks::<4>();
-        'batches: for (batch, hashes) in (0..).zip(hashes).skip(usize::from(first / 8)) {
-            let mut any = [0; 8];
-            for fold in rest {
-                let found = self.slots(*fold, hashes, slots);
-                for lane in 0..8 {
-                    any[lane] |= taken.get(found[lane] as u16);
-                }
-            }
-            for folds in fours {
-                let mut found = [[0; 8]; 4];
-                for (found, fold) in found.iter_mut().zip(folds) {
-                    *found = self.slots(*fold, hashes, slots);
-                }
-                for lane in 0..8 {
-                    for found in &found {
-                        any[lane] |= taken.get(found[lane] as u16);
-                    }
-                }
-                if any == [1; 8] {
-                    continue 'batches;
-                }
-            }
-            let mut pilots = (batch * 8..=batch * 8 + 7).zip(any).skip_while(|(pilot, _)| *pilot < first);
-            if let Some((pilot, _)) = pilots.find(|(_, any)| *any == 0) {
-                return Some(pilot);
+#[inline(always)]
+fn distinct<const M: usize>(slots: &[u16; M]) -> bool {
+    (1..M).all(|i| !slots[..i].contains(&slots[i]))
+}
+
+/// The first of eight pilots that sends a bucket to slots that are all free and all different, and those slots.
+#[inline(always)]
+fn first_of_eight<const M: usize>(found: &Found<M>, taken: &Taken) -> Option<(u8, [u16; M])> {
+    for lane in 0..8u8 {
+        // All of them, without a branch: most pilots fail, and that is what is foreseen.
+        let slot = |i: usize| found[i][usize::from(lane)] as u16;
+        if (0..M).fold(0, |any, i| any | taken.get(slot(i))) == 0 {
+            let slots = std::array::from_fn(slot);
+            if distinct(&slots) {
+                return Some((lane, slots));
             }
         }
-        None
     }
+    None
+}
+
+/// The smallest pilot that sends these folds to slots that are all free and all different, and those slots. Where the
+/// first pilots send them is in `ahead`.
+#[inline(always)]
+pub(super) fn first_free<const M: usize>(
+    search: impl Search,
+    folds: &[u64; M],
+    ahead: &[Found<M>],
+    pilot_hashes: &[u64; PILOTS],
+    slots: u32,
+    taken: &Taken,
+) -> Option<(u8, [u16; M])> {
+    for (batch, found) in (0..).zip(ahead) {
+        if let Some((lane, slots)) = first_of_eight(found, taken) {
+            return Some((batch * 8 + lane, slots));
+        }
+    }
+    let (hashes, _) = pilot_hashes.as_chunks::<8>();
+    let mut found = [[0; 8]; M];
+    for (batch, hashes) in (0..).zip(hashes).skip(ahead.len()) {
+        slots_of(search, folds, hashes, slots, &mut found);
+        // Through memory: to take lanes out of a register one by one would cost more.
+        if let Some((lane, slots)) = first_of_eight(black_box(&found), taken) {
+            return Some((batch * 8 + lane, slots));
+        }
+    }
+    None
+}
+
+/// Eight bits, one of each pilot, the first one's on top: whether it sends some of these folds to a slot that is taken.
+#[inline(always)]
+fn failed<const M: usize>(found: &Found<M>, taken: &Taken) -> u32 {
+    (0..8).fold(0, |failed, lane| {
+        2 * failed + u32::from(found.iter().fold(0, |any, found| any | taken.get(found[lane] as u16)))
+    })
+}
+
+/// The smallest pilot from `first` on that sends these folds, any number of them, to slots that are all free, be they
+/// different or not.
+#[inline(always)]
+pub(super) fn first_free_large(
+    search: impl Search,
+    folds: &[u64],
+    pilot_hashes: &[u64; PILOTS],
+    slots: u32,
+    taken: &Taken,
+    first: u8,
+) -> Option<u8> {
+    let (hashes, _) = pilot_hashes.as_chunks::<8>();
+    let (fours, rest) = folds.as_chunks::<4>();
+    let (mut four, mut one) = ([[0; 8]; 4], [[0; 8]; 1]);
+    'batches: for (batch, hashes) in (0..).zip(hashes).skip(usize::from(first / 8)) {
+        let skipped = first.saturating_sub(batch * 8);
+        let mut any = 0xFF & !(0xFF >> skipped);
+        for folds in fours {
+            slots_of(search, folds, hashes, slots, &mut four);
+            any |= failed(black_box(&four), taken);
+            if any == 0xFF {
+                continue 'batches;
+            }
+        }
+        for fold in rest {
+            slots_of(search, &[*fold], hashes, slots, &mut one);
+            any |= failed(black_box(&one), taken);
+        }
+        if any != 0xFF {
+            return Some(batch * 8 + (any as u8).leading_ones() as u8);
+        }
+    }
+    None
 }
 
 #[cfg(test)]
@@ -179,7 +168,7 @@ mod tests {
         #[inline(always)]
         fn sized<const M: usize>(&self, search: impl Search) -> Option<(u8, Vec<u16>)> {
             let folds = self.folds.first_chunk::<M>().unwrap();
-            let found = search.first_free(folds, self.hashes, self.slots, self.taken);
+            let found = first_free(search, folds, &[], self.hashes, self.slots, self.taken);
             found.map(|(pilot, slots)| (pilot, slots.to_vec()))
         }
 
@@ -196,7 +185,7 @@ mod tests {
             };
             let (mut all, mut from) = (Vec::new(), Some(0));
             while let Some(first) = from {
-                let free = search.first_free_large(self.folds, self.hashes, self.slots, self.taken, first);
+                let free = first_free_large(search, self.folds, self.hashes, self.slots, self.taken, first);
                 all.extend(free);
                 from = free.and_then(|pilot| pilot.checked_add(1));
             }

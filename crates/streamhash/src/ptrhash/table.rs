@@ -5,12 +5,14 @@ use std::{cmp::Reverse, collections::BinaryHeap};
 use super::{
     BUCKETS,
     random::Random,
-    search::{PILOTS, Search},
+    search::{PILOTS, Search, first_free, first_free_large, slots_of},
 };
 use crate::key::fast_range;
 
 /// How many of the buckets placed last by eviction cannot be evicted.
 const PINNED: usize = 16;
+/// Of how many buckets the slots are computed at a time.
+const AHEAD: usize = 8;
 const NOBODY: u16 = u16::MAX;
 const _: () = assert!(BUCKETS < NOBODY as usize);
 /// Evictions per slot after which an attempt is given up.
@@ -142,63 +144,78 @@ impl Table {
         buckets: &Buckets,
         mut random: Random,
     ) -> Result<(), Stuck> {
-        let limit = EVICTIONS_PER_SLOT * u64::from(buckets.slots);
-        let mut order = buckets.order.iter();
-        loop {
-            // Evicted buckets come before the next one.
-            let evicted = self.heap.pop().map(|(_, Reverse(bucket))| bucket);
-            let Some(bucket) = evicted.or_else(|| order.next().copied()) else { return Ok(()) };
-            if !self.place_free(search, buckets, bucket) {
-                self.place_evicting(buckets, bucket, &mut random)?;
+        let (mut order, mut folds) = (&*buckets.order, &*buckets.folds);
+        while let Some(first) = order.first() {
+            let size = usize::from(buckets.sizes[usize::from(*first)]);
+            let same =
+                order.iter().take_while(|bucket| usize::from(buckets.sizes[usize::from(**bucket)]) == size);
+            let (class, class_folds);
+            (class, order) = order.split_at(same.count());
+            (class_folds, folds) = folds.split_at(class.len() * size);
+            macro_rules! sized {
+                ($($m:literal $batches:literal,)+) => {
+                    match size {
+                        $($m => {
+                            let (folds, _) = class_folds.as_chunks::<$m>();
+                            self.place_class::<$m, $batches>(search, buckets, class, folds, &mut random)?;
+                        })+
+                        _ => for &bucket in class {
+                            if !self.place_large(search, buckets, bucket) {
+                                self.place_evicting(search, buckets, bucket, &mut random)?;
+                            }
+                        }
+                    }
+                };
             }
-            if evicted.is_some() && self.evictions > limit {
-                return Err(Stuck::Tired);
-            }
+            // About as many batches of pilots as it takes most buckets to find theirs.
+            sized!(1 4, 2 4, 3 4, 4 4, 5 2, 6 2, 7 2, 8 2,);
         }
+        Ok(())
     }
 
-    /// Places a bucket in free slots, if there is a pilot for that.
+    /// Places buckets of one size. To where the first pilots send the next few of them is computed in one go, so that
+    /// this does not wait for the end of a search, which is hard to foresee.
     #[inline(always)]
-    fn place_free(&mut self, search: impl Search, buckets: &Buckets, bucket: u16) -> bool {
-        let folds = buckets.folds(bucket);
-        macro_rules! sized {
-            ($($m:literal)+) => {
-                match folds.len() {
-                    $($m => folds.first_chunk().is_some_and(|folds: &[u64; $m]| {
-                        self.place_sized(search, buckets, bucket, folds)
-                    }),)+
-                    _ => self.place_large(search, buckets, bucket),
-                }
-            };
-        }
-        sized!(1 2 3 4 5 6 7 8)
-    }
-
-    #[inline(always)]
-    fn place_sized<const M: usize>(
+    fn place_class<const M: usize, const BATCHES: usize>(
         &mut self,
         search: impl Search,
         buckets: &Buckets,
-        bucket: u16,
-        folds: &[u64; M],
-    ) -> bool {
-        let found = search.first_free(folds, &buckets.pilot_hashes, buckets.slots, &self.taken);
-        let Some((pilot, slots)) = found else { return false };
-        for slot in slots {
-            self.taken.set(slot, true);
-            self.owners[usize::from(slot)] = bucket;
+        order: &[u16],
+        folds: &[[u64; M]],
+        random: &mut Random,
+    ) -> Result<(), Stuck> {
+        let mut ahead = [[[[0; 8]; M]; BATCHES]; AHEAD];
+        let (hashes, _) = buckets.pilot_hashes.as_chunks::<8>();
+        for (order, folds) in order.chunks(AHEAD).zip(folds.chunks(AHEAD)) {
+            for (ahead, folds) in ahead.iter_mut().zip(folds) {
+                for (found, hashes) in ahead.iter_mut().zip(hashes) {
+                    slots_of(search, folds, hashes, buckets.slots, found);
+                }
+            }
+            for ((&bucket, folds), ahead) in order.iter().zip(folds).zip(&ahead) {
+                let (hashes, slots) = (&buckets.pilot_hashes, buckets.slots);
+                match first_free(search, folds, ahead, hashes, slots, &self.taken) {
+                    Some((pilot, slots)) => {
+                        for slot in slots {
+                            self.taken.set(slot, true);
+                            self.owners[usize::from(slot)] = bucket;
+                        }
+                        self.pilots[usize::from(bucket)] = pilot;
+                    }
+                    None => self.place_evicting(search, buckets, bucket, random)?,
+                }
+            }
         }
-        self.pilots[usize::from(bucket)] = pilot;
-        true
+        Ok(())
     }
 
-    /// [`place_sized`](Table::place_sized) for any size.
+    /// Places a bucket of any size in free slots, if there is a pilot for that.
     #[inline(always)]
     fn place_large(&mut self, search: impl Search, buckets: &Buckets, bucket: u16) -> bool {
         let mut first = Some(0);
         while let Some(from) = first {
             let (folds, hashes) = (buckets.folds(bucket), &buckets.pilot_hashes);
-            let pilot = search.first_free_large(folds, hashes, buckets.slots, &self.taken, from);
+            let pilot = first_free_large(search, folds, hashes, buckets.slots, &self.taken, from);
             let Some(pilot) = pilot else { return false };
             if self.take_free(buckets, bucket, pilot) {
                 self.pilots[usize::from(bucket)] = pilot;
@@ -223,9 +240,30 @@ impl Table {
         true
     }
 
-    /// Places a bucket where it pushes out the least.
+    /// Places a bucket where it pushes out the least, and then those that were pushed out.
+    #[inline(always)]
+    fn place_evicting(
+        &mut self,
+        search: impl Search,
+        buckets: &Buckets,
+        bucket: u16,
+        random: &mut Random,
+    ) -> Result<(), Stuck> {
+        let limit = EVICTIONS_PER_SLOT * u64::from(buckets.slots);
+        self.push_out(buckets, bucket, random)?;
+        while let Some((_, Reverse(evicted))) = self.heap.pop() {
+            if !self.place_large(search, buckets, evicted) {
+                self.push_out(buckets, evicted, random)?;
+            }
+            if self.evictions > limit {
+                return Err(Stuck::Tired);
+            }
+        }
+        Ok(())
+    }
+
     #[inline(never)]
-    fn place_evicting(&mut self, buckets: &Buckets, bucket: u16, random: &mut Random) -> Result<(), Stuck> {
+    fn push_out(&mut self, buckets: &Buckets, bucket: u16, random: &mut Random) -> Result<(), Stuck> {
         let pilot = self.cheapest(buckets, bucket, random.next_pilot()).ok_or(Stuck::Bucket(bucket))?;
         self.evict(buckets, bucket);
         self.pilots[usize::from(bucket)] = pilot;
@@ -239,21 +277,19 @@ impl Table {
     fn cheapest(&mut self, buckets: &Buckets, bucket: u16, start: u8) -> Option<u8> {
         let good_enough = buckets.weight(bucket);
         let mut best: Option<(u64, u8)> = None;
-        'pilots: for turn in 0..=u8::MAX {
+        for turn in 0..=u8::MAX {
             let pilot = start.wrapping_add(turn);
             let bound = best.map_or(u64::MAX, |(cost, _)| cost);
-            let mut cost = 0;
-            self.wanted.clear();
-            for slot in buckets.slots(bucket, pilot) {
-                if self.taken.is(slot) {
-                    let owner = self.owners[usize::from(slot)];
-                    cost += buckets.weight(owner);
-                    if cost >= bound || self.pinned.contains(&owner) {
-                        continue 'pilots;
-                    }
-                }
-                self.wanted.push(slot);
+            let owner = |slot: u16| self.owners[usize::from(slot)];
+            let cost = |slot| u64::from(self.taken.get(slot)) * buckets.weight(owner(slot));
+            let slots = buckets.slots(bucket, pilot);
+            let cost = slots.clone().map(cost).sum();
+            let pinned = |slot| self.taken.is(slot) && self.pinned.contains(&owner(slot));
+            if cost >= bound || slots.clone().any(pinned) {
+                continue;
             }
+            self.wanted.clear();
+            self.wanted.extend(slots);
             if !self.wanted_are_distinct() {
                 continue;
             }
