@@ -83,29 +83,39 @@ fn first_of_eight<const M: usize>(found: &Found<M>, taken: &Taken) -> Option<(u8
 /// The smallest pilot that sends these folds to slots that are all free and all different, and those slots. Where the
 /// first pilots send them is in `ahead`.
 #[inline(always)]
-pub(super) fn first_free<const M: usize>(
+pub(super) fn first_free<const M: usize, const BATCHES: usize>(
     search: impl Search,
     folds: &[u64; M],
-    ahead: &[Found<M>],
+    ahead: &[Found<M>; BATCHES],
     pilot_hashes: &[u64; PILOTS],
     slots: u32,
     taken: &Taken,
 ) -> Option<(u8, [u16; M])> {
-    for (batch, found) in (0..).zip(ahead) {
-        if let Some((lane, slots)) = first_of_eight(found, taken) {
-            return Some((batch * 8 + lane, slots));
-        }
-    }
     let (hashes, _) = pilot_hashes.as_chunks::<8>();
-    let mut found = [[0; 8]; M];
-    for (batch, hashes) in (0..).zip(hashes).skip(ahead.len()) {
-        slots_of(search, folds, hashes, slots, &mut found);
-        // Through memory: to take lanes out of a register one by one would cost more.
-        if let Some((lane, slots)) = first_of_eight(black_box(&found), taken) {
-            return Some((batch * 8 + lane, slots));
+    let mut later = [[[0; 8]; M]; BATCHES];
+    for (round, hashes) in (0..).zip(hashes.chunks(BATCHES)) {
+        let found = if round == 0 {
+            ahead
+        } else {
+            for (found, hashes) in later.iter_mut().zip(hashes) {
+                slots_of(search, folds, hashes, slots, found);
+            }
+            from_memory(&later)
+        };
+        for (batch, found) in (round * BATCHES as u8..).zip(found) {
+            if let Some((lane, slots)) = first_of_eight(found, taken) {
+                return Some((batch * 8 + lane, slots));
+            }
         }
     }
     None
+}
+
+/// To be read word by word: to take the words out of a register would cost more. They should have been written a little
+/// before, as a word is not forwarded from the store of a whole register.
+#[inline(always)]
+fn from_memory<T>(found: &T) -> &T {
+    black_box(found)
 }
 
 /// Eight bits, one of each pilot, the first one's on top: whether it sends some of these folds to a slot that is taken.
@@ -128,25 +138,34 @@ pub(super) fn first_free_large(
     first: u8,
 ) -> Option<u8> {
     let (hashes, _) = pilot_hashes.as_chunks::<8>();
-    let (fours, rest) = folds.as_chunks::<4>();
-    let (mut four, mut one) = ([[0; 8]; 4], [[0; 8]; 1]);
-    'batches: for (batch, hashes) in (0..).zip(hashes).skip(usize::from(first / 8)) {
-        let skipped = first.saturating_sub(batch * 8);
-        let mut any = 0xFF & !(0xFF >> skipped);
-        for folds in fours {
-            slots_of(search, folds, hashes, slots, &mut four);
-            any |= failed(black_box(&four), taken);
+    // The last key fills up the last four.
+    let four = |at: usize| std::array::from_fn(|i| folds[(at + i).min(folds.len() - 1)]);
+    let fours = folds.len().div_ceil(4);
+    // What is looked up next is computed before: the first four of the next pilots, and the next four of these.
+    let (mut firsts, mut others) = ([[[0; 8]; 4]; 2], [[[0; 8]; 4]; 2]);
+    let begin = usize::from(first / 8);
+    slots_of(search, &four(0), &hashes[begin], slots, &mut firsts[begin % 2]);
+    'batches: for (batch, hashes_now) in hashes.iter().enumerate().skip(begin) {
+        if let Some(hashes) = hashes.get(batch + 1) {
+            slots_of(search, &four(0), hashes, slots, &mut firsts[(batch + 1) % 2]);
+        }
+        let at = batch as u8 * 8;
+        let mut any = 0xFF & !(0xFF >> first.saturating_sub(at));
+        for turn in 0..fours {
+            if turn + 1 < fours {
+                slots_of(search, &four(4 * (turn + 1)), hashes_now, slots, &mut others[turn % 2]);
+            }
+            let found = if turn == 0 {
+                &from_memory(&firsts)[batch % 2]
+            } else {
+                &from_memory(&others)[(turn - 1) % 2]
+            };
+            any |= failed(found, taken);
             if any == 0xFF {
                 continue 'batches;
             }
         }
-        for fold in rest {
-            slots_of(search, &[*fold], hashes, slots, &mut one);
-            any |= failed(black_box(&one), taken);
-        }
-        if any != 0xFF {
-            return Some(batch * 8 + (any as u8).leading_ones() as u8);
-        }
+        return Some(at + (any as u8).leading_ones() as u8);
     }
     None
 }
@@ -168,7 +187,14 @@ mod tests {
         #[inline(always)]
         fn sized<const M: usize>(&self, search: impl Search) -> Option<(u8, Vec<u16>)> {
             let folds = self.folds.first_chunk::<M>().unwrap();
-            let found = first_free(search, folds, &[], self.hashes, self.slots, self.taken);
+            let found = {
+                let (hashes, _) = self.hashes.as_chunks::<8>();
+                let mut ahead = [[[0; 8]; M]; 2];
+                for (found, hashes) in ahead.iter_mut().zip(hashes) {
+                    slots_of(search, folds, hashes, self.slots, found);
+                }
+                first_free(search, folds, &ahead, self.hashes, self.slots, self.taken)
+            };
             found.map(|(pilot, slots)| (pilot, slots.to_vec()))
         }
 

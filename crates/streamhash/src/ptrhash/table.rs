@@ -5,7 +5,7 @@ use std::{cmp::Reverse, collections::BinaryHeap};
 use super::{
     BUCKETS,
     random::Random,
-    search::{PILOTS, Search, first_free, first_free_large, slots_of},
+    search::{Found, PILOTS, Search, first_free, first_free_large, slots_of},
 };
 use crate::key::fast_range;
 
@@ -25,8 +25,10 @@ pub(super) struct Buckets {
     pub(super) pilot_hashes: [u64; PILOTS],
     /// How many slots the block has.
     pub(super) slots: u32,
-    /// Buckets in the order in which they are placed; without the empty ones.
+    /// Buckets in the order in which they are placed, the empty ones last.
     pub(super) order: Vec<u16>,
+    /// How many buckets there are of each size.
+    pub(super) of_size: Vec<u32>,
     /// By bucket.
     pub(super) sizes: Vec<u16>,
     /// Where each bucket's keys begin.
@@ -40,7 +42,8 @@ impl Buckets {
         Buckets {
             pilot_hashes,
             slots: 0,
-            order: Vec::with_capacity(BUCKETS),
+            order: vec![0; BUCKETS],
+            of_size: Vec::new(),
             sizes: vec![0; BUCKETS],
             starts: vec![0; BUCKETS],
             folds: Vec::new(),
@@ -60,6 +63,20 @@ impl Buckets {
     /// What it costs to evict a bucket.
     fn weight(&self, bucket: u16) -> u64 {
         u64::from(self.sizes[usize::from(bucket)]).pow(2)
+    }
+}
+
+/// To where the first pilots send a bucket.
+#[inline(always)]
+fn look_ahead<const M: usize, const BATCHES: usize>(
+    search: impl Search,
+    folds: &[u64; M],
+    buckets: &Buckets,
+    ahead: &mut [Found<M>; BATCHES],
+) {
+    let (hashes, _) = buckets.pilot_hashes.as_chunks::<8>();
+    for (found, hashes) in ahead.iter_mut().zip(hashes) {
+        slots_of(search, folds, hashes, buckets.slots, found);
     }
 }
 
@@ -145,13 +162,10 @@ impl Table {
         mut random: Random,
     ) -> Result<(), Stuck> {
         let (mut order, mut folds) = (&*buckets.order, &*buckets.folds);
-        while let Some(first) = order.first() {
-            let size = usize::from(buckets.sizes[usize::from(*first)]);
-            let same =
-                order.iter().take_while(|bucket| usize::from(buckets.sizes[usize::from(**bucket)]) == size);
+        for (size, &count) in buckets.of_size.iter().enumerate().skip(1).rev() {
             let (class, class_folds);
-            (class, order) = order.split_at(same.count());
-            (class_folds, folds) = folds.split_at(class.len() * size);
+            (class, order) = order.split_at(count as usize);
+            (class_folds, folds) = folds.split_at(count as usize * size);
             macro_rules! sized {
                 ($($m:literal $batches:literal,)+) => {
                     match size {
@@ -185,28 +199,57 @@ impl Table {
         random: &mut Random,
     ) -> Result<(), Stuck> {
         let mut ahead = [[[[0; 8]; M]; BATCHES]; AHEAD];
-        let (hashes, _) = buckets.pilot_hashes.as_chunks::<8>();
         for (order, folds) in order.chunks(AHEAD).zip(folds.chunks(AHEAD)) {
             for (ahead, folds) in ahead.iter_mut().zip(folds) {
-                for (found, hashes) in ahead.iter_mut().zip(hashes) {
-                    slots_of(search, folds, hashes, buckets.slots, found);
-                }
+                look_ahead(search, folds, buckets, ahead);
             }
             for ((&bucket, folds), ahead) in order.iter().zip(folds).zip(&ahead) {
-                let (hashes, slots) = (&buckets.pilot_hashes, buckets.slots);
-                match first_free(search, folds, ahead, hashes, slots, &self.taken) {
-                    Some((pilot, slots)) => {
-                        for slot in slots {
-                            self.taken.set(slot, true);
-                            self.owners[usize::from(slot)] = bucket;
-                        }
-                        self.pilots[usize::from(bucket)] = pilot;
-                    }
-                    None => self.place_evicting(search, buckets, bucket, random)?,
+                if !self.place_sized(search, buckets, bucket, folds, ahead) {
+                    self.place_evicting(search, buckets, bucket, random)?;
                 }
             }
         }
         Ok(())
+    }
+
+    /// Places a bucket in free slots, if there is a pilot for that.
+    #[inline(always)]
+    fn place_sized<const M: usize, const BATCHES: usize>(
+        &mut self,
+        search: impl Search,
+        buckets: &Buckets,
+        bucket: u16,
+        folds: &[u64; M],
+        ahead: &[Found<M>; BATCHES],
+    ) -> bool {
+        let found = first_free(search, folds, ahead, &buckets.pilot_hashes, buckets.slots, &self.taken);
+        let Some((pilot, slots)) = found else { return false };
+        for slot in slots {
+            self.taken.set(slot, true);
+            self.owners[usize::from(slot)] = bucket;
+        }
+        self.pilots[usize::from(bucket)] = pilot;
+        true
+    }
+
+    /// Places an evicted bucket in free slots, if there is a pilot for that; most of them are small.
+    #[inline(always)]
+    fn place_any(&mut self, search: impl Search, buckets: &Buckets, bucket: u16) -> bool {
+        macro_rules! sized {
+            ($m:literal) => {
+                buckets.folds(bucket).first_chunk::<$m>().is_some_and(|folds| {
+                    let mut ahead = [[[0; 8]; $m]; 4];
+                    look_ahead(search, folds, buckets, &mut ahead);
+                    self.place_sized(search, buckets, bucket, folds, &ahead)
+                })
+            };
+        }
+        match buckets.sizes[usize::from(bucket)] {
+            1 => sized!(1),
+            2 => sized!(2),
+            3 => sized!(3),
+            _ => self.place_large(search, buckets, bucket),
+        }
     }
 
     /// Places a bucket of any size in free slots, if there is a pilot for that.
@@ -252,7 +295,7 @@ impl Table {
         let limit = EVICTIONS_PER_SLOT * u64::from(buckets.slots);
         self.push_out(buckets, bucket, random)?;
         while let Some((_, Reverse(evicted))) = self.heap.pop() {
-            if !self.place_large(search, buckets, evicted) {
+            if !self.place_any(search, buckets, evicted) {
                 self.push_out(buckets, evicted, random)?;
             }
             if self.evictions > limit {
@@ -330,14 +373,18 @@ impl Table {
 
     /// Gives each slot taken from `keys` on one that stayed free below, in order; 0 stands for those not taken.
     pub(super) fn remap(&self, beyond: u32, keys: u32, remap: &mut Vec<u16>) {
-        const CHUNK: usize = 64;
         let (inside, rest) = self.taken.0.split_at(keys as usize);
-        let chunks = (0..).step_by(CHUNK).zip(inside.chunks(CHUNK));
-        let mut holes =
-            chunks.filter(|(_, taken)| **taken != [1; CHUNK][..taken.len()]).flat_map(|(at, taken)| {
-                (at..).zip(taken).filter(|(_, taken)| **taken == 0).map(|(slot, _): (usize, _)| slot as u16)
-            });
+        let (eights, last) = inside.as_chunks::<8>();
+        let mut ends = [1; 8];
+        ends[..last.len()].copy_from_slice(last);
+        let free = |eight: &[u8; 8]| !u64::from_le_bytes(*eight) & u64::from_le_bytes([1; 8]);
+        let free = eights.iter().chain([&ends]).map(free);
         // As many slots are taken beyond `keys` as are free below.
+        let mut holes = (0..).step_by(8).zip(free).flat_map(|(at, free)| {
+            let next = |free: &u64| Some(free & (free - 1)).filter(|free| *free != 0);
+            let bits = std::iter::successors(Some(free).filter(|free| *free != 0), next);
+            bits.map(move |free| at + free.trailing_zeros() as u16 / 8)
+        });
         let give = |taken: &u8| if *taken == 0 { 0 } else { holes.next().unwrap_or(0) };
         remap.clear();
         remap.extend(rest[..beyond as usize].iter().map(give));
