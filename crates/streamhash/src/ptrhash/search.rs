@@ -8,13 +8,25 @@ use crate::{key::fast_range, simd::Simd};
 
 pub(super) const PILOTS: usize = 256;
 
-/// The slots to which eight pilots send the keys of a bucket, key by key.
-pub(super) type Found<const M: usize> = [[u64; 8]; M];
+/// The slots to which eight pilots send a key, in a cache line of their own.
+#[derive(Clone, Copy, Default)]
+#[repr(align(64))]
+pub(super) struct Eight([u64; 8]);
+
+impl Eight {
+    #[inline(always)]
+    fn slot(&self, lane: usize) -> u16 {
+        self.0[lane] as u16
+    }
+}
+
+/// The same of the keys of a bucket.
+pub(super) type Found<const M: usize> = [Eight; M];
 
 /// How slots are computed.
 pub(super) trait Search: Copy {
     /// The slots to which eight pilots send a fold.
-    fn slots(self, fold: u64, pilot_hashes: &[u64; 8], slots: u32, found: &mut [u64; 8]);
+    fn slots(self, fold: u64, pilot_hashes: &[u64; 8], slots: u32, found: &mut Eight);
 }
 
 /// Plain arithmetic, for whichever processor.
@@ -23,8 +35,8 @@ pub(super) struct Plain;
 
 impl Search for Plain {
     #[inline(always)]
-    fn slots(self, fold: u64, pilot_hashes: &[u64; 8], slots: u32, found: &mut [u64; 8]) {
-        for (found, hash) in found.iter_mut().zip(pilot_hashes) {
+    fn slots(self, fold: u64, pilot_hashes: &[u64; 8], slots: u32, found: &mut Eight) {
+        for (found, hash) in found.0.iter_mut().zip(pilot_hashes) {
             *found = fast_range(fold.wrapping_mul(*hash), slots).into();
         }
     }
@@ -36,12 +48,12 @@ pub(super) struct Lanes<S>(pub(super) S);
 
 impl<S: Simd> Search for Lanes<S> {
     #[inline(always)]
-    fn slots(self, fold: u64, pilot_hashes: &[u64; 8], slots: u32, found: &mut [u64; 8]) {
+    fn slots(self, fold: u64, pilot_hashes: &[u64; 8], slots: u32, found: &mut Eight) {
         let (simd, count) = (self.0, self.0.splat(slots.into()));
         let x = simd.multiply(simd.splat(fold), simd.load(pilot_hashes));
         let low = simd.high_half(simd.multiply_low(x, count));
         let high = simd.multiply_low(simd.high_half(x), count);
-        simd.store(simd.high_half(simd.add(high, low)), found);
+        simd.store(simd.high_half(simd.add(high, low)), &mut found.0);
     }
 }
 
@@ -69,7 +81,7 @@ fn distinct<const M: usize>(slots: &[u16; M]) -> bool {
 fn first_of_eight<const M: usize>(found: &Found<M>, taken: &Taken) -> Option<(u8, [u16; M])> {
     for lane in 0..8u8 {
         // All of them, without a branch: most pilots fail, and that is what is foreseen.
-        let slot = |i: usize| found[i][usize::from(lane)] as u16;
+        let slot = |i: usize| found[i].slot(usize::from(lane));
         if (0..M).fold(0, |any, i| any | taken.get(slot(i))) == 0 {
             let slots = std::array::from_fn(slot);
             if distinct(&slots) {
@@ -92,7 +104,7 @@ pub(super) fn first_free<const M: usize, const BATCHES: usize>(
     taken: &Taken,
 ) -> Option<(u8, [u16; M])> {
     let (hashes, _) = pilot_hashes.as_chunks::<8>();
-    let mut later = [[[0; 8]; M]; BATCHES];
+    let mut later = [[Eight::default(); M]; BATCHES];
     for (round, hashes) in (0..).zip(hashes.chunks(BATCHES)) {
         let found = if round == 0 {
             ahead
@@ -122,7 +134,7 @@ fn from_memory<T>(found: &T) -> &T {
 #[inline(always)]
 fn failed<const M: usize>(found: &Found<M>, taken: &Taken) -> u32 {
     (0..8).fold(0, |failed, lane| {
-        2 * failed + u32::from(found.iter().fold(0, |any, found| any | taken.get(found[lane] as u16)))
+        2 * failed + u32::from(found.iter().fold(0, |any, found| any | taken.get(found.slot(lane))))
     })
 }
 
@@ -142,7 +154,7 @@ pub(super) fn first_free_large(
     let four = |at: usize| std::array::from_fn(|i| folds[(at + i).min(folds.len() - 1)]);
     let fours = folds.len().div_ceil(4);
     // What is looked up next is computed before: the first four of the next pilots, and the next four of these.
-    let (mut firsts, mut others) = ([[[0; 8]; 4]; 2], [[[0; 8]; 4]; 2]);
+    let (mut firsts, mut others) = ([[Eight::default(); 4]; 2], [[Eight::default(); 4]; 2]);
     let begin = usize::from(first / 8);
     slots_of(search, &four(0), &hashes[begin], slots, &mut firsts[begin % 2]);
     'batches: for (batch, hashes_now) in hashes.iter().enumerate().skip(begin) {
@@ -189,7 +201,7 @@ mod tests {
             let folds = self.folds.first_chunk::<M>().unwrap();
             let found = {
                 let (hashes, _) = self.hashes.as_chunks::<8>();
-                let mut ahead = [[[0; 8]; M]; 2];
+                let mut ahead = [[Eight::default(); M]; 2];
                 for (found, hashes) in ahead.iter_mut().zip(hashes) {
                     slots_of(search, folds, hashes, self.slots, found);
                 }

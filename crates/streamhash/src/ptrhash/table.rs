@@ -5,7 +5,7 @@ use std::{cmp::Reverse, collections::BinaryHeap};
 use super::{
     BUCKETS,
     random::Random,
-    search::{Found, PILOTS, Search, first_free, first_free_large, slots_of},
+    search::{Eight, Found, PILOTS, Search, first_free, first_free_large, slots_of},
 };
 use crate::key::fast_range;
 
@@ -198,7 +198,7 @@ impl Table {
         folds: &[[u64; M]],
         random: &mut Random,
     ) -> Result<(), Stuck> {
-        let mut ahead = [[[[0; 8]; M]; BATCHES]; AHEAD];
+        let mut ahead = [[[Eight::default(); M]; BATCHES]; AHEAD];
         for (order, folds) in order.chunks(AHEAD).zip(folds.chunks(AHEAD)) {
             for (ahead, folds) in ahead.iter_mut().zip(folds) {
                 look_ahead(search, folds, buckets, ahead);
@@ -235,14 +235,14 @@ impl Table {
     /// Places an evicted bucket in free slots, if there is a pilot for that; most of them are small.
     #[inline(always)]
     fn place_any(&mut self, search: impl Search, buckets: &Buckets, bucket: u16) -> bool {
+        // No closures here: they might be compiled apart, for other processors.
         macro_rules! sized {
-            ($m:literal) => {
-                buckets.folds(bucket).first_chunk::<$m>().is_some_and(|folds| {
-                    let mut ahead = [[[0; 8]; $m]; 4];
-                    look_ahead(search, folds, buckets, &mut ahead);
-                    self.place_sized(search, buckets, bucket, folds, &ahead)
-                })
-            };
+            ($m:literal) => {{
+                let Some(folds) = buckets.folds(bucket).first_chunk::<$m>() else { return false };
+                let mut ahead = [[Eight::default(); $m]; 4];
+                look_ahead(search, folds, buckets, &mut ahead);
+                self.place_sized(search, buckets, bucket, folds, &ahead)
+            }};
         }
         match buckets.sizes[usize::from(bucket)] {
             1 => sized!(1),
