@@ -163,32 +163,38 @@ impl Table {
     ) -> Result<(), Stuck> {
         let (mut order, mut folds) = (&*buckets.order, &*buckets.folds);
         for (size, &count) in buckets.of_size.iter().enumerate().skip(1).rev() {
-            let (class, class_folds);
+            let (mut class, mut class_folds);
             (class, order) = order.split_at(count as usize);
             (class_folds, folds) = folds.split_at(count as usize * size);
-            macro_rules! sized {
-                ($($m:literal $batches:literal,)+) => {
-                    match size {
-                        $($m => {
-                            let (folds, _) = class_folds.as_chunks::<$m>();
-                            self.place_class::<$m, $batches>(search, buckets, class, folds, &mut random)?;
-                        })+
-                        _ => for &bucket in class {
-                            if !self.place_large(search, buckets, bucket) {
-                                self.place_evicting(search, buckets, bucket, &mut random)?;
-                            }
+            while !class.is_empty() {
+                macro_rules! sized {
+                    ($($m:literal $batches:literal,)+) => {
+                        match size {
+                            $($m => {
+                                let (folds, _) = class_folds.as_chunks::<$m>();
+                                self.place_class::<$m, $batches>(search, buckets, class, folds)
+                            })+
+                            _ => self.place_large_class(search, buckets, class),
                         }
-                    }
-                };
+                    };
+                }
+                // About as many batches of pilots as it takes most buckets to find theirs.
+                let placed = sized!(1 4, 2 4, 3 4, 4 4, 5 2, 6 2, 7 2, 8 2,);
+                class = &class[placed..];
+                class_folds = &class_folds[placed * size..];
+                if let Some((&bucket, rest)) = class.split_first() {
+                    self.place_evicting(search, buckets, bucket, &mut random)?;
+                    class = rest;
+                    class_folds = &class_folds[size..];
+                }
             }
-            // About as many batches of pilots as it takes most buckets to find theirs.
-            sized!(1 4, 2 4, 3 4, 4 4, 5 2, 6 2, 7 2, 8 2,);
         }
         Ok(())
     }
 
-    /// Places buckets of one size. To where the first pilots send the next few of them is computed in one go, so that
-    /// this does not wait for the end of a search, which is hard to foresee.
+    /// Places buckets of one size, up to one that finds no free slots, and tells how many. To where the first pilots send
+    /// the next few of them is computed in one go, so that this does not wait for the end of a search, which is hard to
+    /// foresee.
     #[inline(always)]
     fn place_class<const M: usize, const BATCHES: usize>(
         &mut self,
@@ -196,8 +202,8 @@ impl Table {
         buckets: &Buckets,
         order: &[u16],
         folds: &[[u64; M]],
-        random: &mut Random,
-    ) -> Result<(), Stuck> {
+    ) -> usize {
+        let mut placed = 0;
         let mut ahead = [[[Eight::default(); M]; BATCHES]; AHEAD];
         for (order, folds) in order.chunks(AHEAD).zip(folds.chunks(AHEAD)) {
             for (ahead, folds) in ahead.iter_mut().zip(folds) {
@@ -205,11 +211,23 @@ impl Table {
             }
             for ((&bucket, folds), ahead) in order.iter().zip(folds).zip(&ahead) {
                 if !self.place_sized(search, buckets, bucket, folds, ahead) {
-                    self.place_evicting(search, buckets, bucket, random)?;
+                    return placed;
                 }
+                placed += 1;
             }
         }
-        Ok(())
+        placed
+    }
+
+    /// [`place_class`](Table::place_class) of any size.
+    #[inline(always)]
+    fn place_large_class(&mut self, search: impl Search, buckets: &Buckets, order: &[u16]) -> usize {
+        for (placed, &bucket) in order.iter().enumerate() {
+            if !self.place_large(search, buckets, bucket) {
+                return placed;
+            }
+        }
+        order.len()
     }
 
     /// Places a bucket in free slots, if there is a pilot for that.
