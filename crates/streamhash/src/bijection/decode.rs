@@ -36,11 +36,17 @@ impl Decoder {
     }
 
     /// The slot of a key; `None` where its bucket is empty.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn slot(&self, asked: &Asked<'_>) -> Result<Option<u32>, Damage> {
         #[cfg(target_arch = "x86_64")]
-        if let Some(slot) = self.avx512.and_then(|avx512| avx512.slot(asked, self.seed)) {
-            return Ok(slot);
+        if let Some(avx512) = self.avx512 {
+            let slot = match asked.kept {
+                Some(kept) => avx512.slot_kept(asked, kept.before(asked.key), self.seed),
+                None => avx512.slot(asked, self.seed),
+            };
+            if let Some(slot) = slot {
+                return Ok(slot);
+            }
         }
         slot(asked, self.seed)
     }
@@ -49,17 +55,21 @@ impl Decoder {
     #[inline]
     pub(crate) fn prefetch(Asked { blob, keys, kept, key }: &Asked<'_>) {
         let Ok(block) = Block::new(blob, *keys) else { return };
-        let Ok(place) = block.seek(kept.map(|kept| kept.before(*key)), bucket_of(key.k0)) else { return };
-        if block.low_bits > 0 {
-            prefetch(block.low, place.bucket / 8);
-        }
-        // The high bits of 128 buckets are 40 bytes long, their seeds 55.
+        let bucket = bucket_of(key.k0);
+        // The high bits of 128 buckets are 40 bytes long, their seeds 55; from what is kept on, there is a word of each.
+        let (place, last) = match kept {
+            Some(kept) => (block.kept(kept.before(*key), bucket), [7, 14]),
+            None => match block.seek(bucket) {
+                Ok(place) => (place, [39, 54]),
+                Err(_) => return,
+            },
+        };
+        prefetch(block.low, bucket / 8);
         let (high, stream) = (place.high_bit / 8, place.stream_bit / 8);
-        let part = if kept.is_some() { BUCKETS_PER_CHECKPOINT / BUCKETS_PER_KEPT } else { 1 };
         prefetch(block.high, high);
-        prefetch(block.high, high + 40 / part - 1);
+        prefetch(block.high, high + last[0]);
         prefetch(block.stream, stream);
-        prefetch(block.stream, stream + 55 / part - 1);
+        prefetch(block.stream, stream + last[1]);
     }
 }
 
@@ -72,25 +82,43 @@ pub(crate) struct Asked<'a> {
     pub(crate) key: Key,
 }
 
-/// Buckets between two checkpoints that are kept in memory.
-const BUCKETS_PER_KEPT: usize = 32;
+/// Buckets between two checkpoints that are kept in memory, and between two places in the seed stream.
+const BUCKETS_PER_KEPT: usize = 16;
+const BUCKETS_PER_PART: usize = 2;
+const PARTS: usize = BUCKETS_PER_KEPT / BUCKETS_PER_PART;
 
 /// More checkpoints than a blob has.
 #[derive(Clone, Debug)]
 pub(crate) struct Checkpoints([Checkpoint; BUCKETS / BUCKETS_PER_KEPT]);
 
-/// Where a bucket begins: bits of the high part and of the seed stream.
+/// What is before a bucket, and more places in the seed stream after it.
 #[derive(Clone, Copy, Debug, Default)]
 struct Checkpoint {
-    high_bit: u16,
+    /// Keys.
+    total: u16,
+    /// Bits of the seed stream.
     stream_bit: u16,
+    /// So many bits more until each part's codes begin, or [`FAR`](Checkpoint::FAR).
+    parts: [u8; PARTS],
+}
+
+impl Checkpoint {
+    /// For a part that begins too far behind: its codes are looked for from the checkpoint on.
+    const FAR: u8 = u8::MAX;
+
+    /// Where the codes of a bucket's part begin, if it is known.
+    #[inline(always)]
+    fn stream_bit(&self, bucket: usize) -> Option<usize> {
+        let more = self.parts[bucket % BUCKETS_PER_KEPT / BUCKETS_PER_PART];
+        (more != Checkpoint::FAR).then_some(usize::from(self.stream_bit) + usize::from(more))
+    }
 }
 
 impl Checkpoints {
     /// The last one before a key's bucket.
     #[inline(always)]
-    fn before(&self, key: Key) -> Checkpoint {
-        self.0[bucket_of(key.k0) / BUCKETS_PER_KEPT]
+    fn before(&self, key: Key) -> &Checkpoint {
+        &self.0[bucket_of(key.k0) / BUCKETS_PER_KEPT]
     }
 
     /// Begins to load it.
@@ -146,20 +174,39 @@ impl<'a> Block<'a> {
         usize::from(u16::from_le_bytes([self.checkpoints[2 * index], self.checkpoints[2 * index + 1]]))
     }
 
-    /// The checkpoint at or before a bucket: that which is kept, or else of the blob.
+    /// The blob's checkpoint at or before a bucket.
     #[inline]
-    fn seek(&self, kept: Option<Checkpoint>, bucket: usize) -> Result<Place, Damage> {
-        let (bucket, high_bit, stream_bit) = match (kept, bucket / BUCKETS_PER_CHECKPOINT) {
-            (Some(Checkpoint { high_bit, stream_bit }), _) => {
-                (bucket - bucket % BUCKETS_PER_KEPT, high_bit.into(), stream_bit.into())
-            }
-            (None, 0) => return Ok(START),
-            (None, index) => (
-                index * BUCKETS_PER_CHECKPOINT,
-                self.checkpoint(index - 1),
-                self.checkpoint(CHECKPOINTS + index - 1),
-            ),
-        };
+    fn seek(&self, bucket: usize) -> Result<Place, Damage> {
+        let index = bucket / BUCKETS_PER_CHECKPOINT;
+        if index == 0 {
+            return Ok(START);
+        }
+        let (high_bit, stream_bit) = (self.checkpoint(index - 1), self.checkpoint(CHECKPOINTS + index - 1));
+        self.place(index * BUCKETS_PER_CHECKPOINT, high_bit, stream_bit)
+    }
+
+    /// The place that is kept at or before a bucket.
+    #[inline]
+    fn seek_kept(&self, kept: &Checkpoint, bucket: usize) -> Result<Place, Damage> {
+        let place = self.kept(kept, bucket);
+        let Some(stream_bit) = kept.stream_bit(bucket) else { return Ok(place) };
+        let part = bucket - bucket % BUCKETS_PER_PART;
+        let mut sizes = Sizes::new(self, &place);
+        let last = (place.bucket..part).try_fold(None, |_, _| sizes.one().map(Some))?;
+        last.map_or(Ok(Place { stream_bit, ..place }), |one| self.place(part, one + 1, stream_bit))
+    }
+
+    /// The checkpoint that is kept, but for its seeds, which begin in a bucket's part.
+    #[inline(always)]
+    fn kept(&self, kept: &Checkpoint, bucket: usize) -> Place {
+        let (bucket, total) = (bucket - bucket % BUCKETS_PER_KEPT, u32::from(kept.total));
+        let high_bit = bucket + (total >> self.low_bits) as usize;
+        Place { bucket, high_bit, stream_bit: kept.stream_bit.into(), total }
+    }
+
+    /// The place before a bucket whose bits begin there.
+    #[inline(always)]
+    fn place(&self, bucket: usize, high_bit: usize, stream_bit: usize) -> Result<Place, Damage> {
         let high = usize::checked_sub(high_bit, bucket).ok_or(Damage("a checkpoint is too small"))?;
         let last_low = bucket.checked_sub(1).map_or(0, |last| self.low_part(last));
         Ok(Place { bucket, high_bit, stream_bit, total: (high as u32) << self.low_bits | last_low })
@@ -303,8 +350,9 @@ impl<'a> Sizes<'a> {
         Sizes { block, bucket: from.bucket, total: from.total, bit: from.high_bit, word, word_bit }
     }
 
+    /// The place of the next bucket's one.
     #[inline(always)]
-    fn next(&mut self) -> Result<usize, Damage> {
+    fn one(&mut self) -> Result<usize, Damage> {
         while self.word == 0 {
             self.word_bit += u64::BITS as usize;
             if self.word_bit >= self.block.high_bits {
@@ -314,6 +362,12 @@ impl<'a> Sizes<'a> {
         }
         let one = self.word_bit + self.word.trailing_zeros() as usize;
         self.word &= self.word - 1;
+        Ok(one)
+    }
+
+    #[inline(always)]
+    fn next(&mut self) -> Result<usize, Damage> {
+        let one = self.one()?;
         // As many zeros stand before the bucket's one as its high part says. There are never more ones than bits.
         let high = one - self.bucket;
         let total = (high as u32) << self.block.low_bits | self.block.low_part(self.bucket);
@@ -327,7 +381,10 @@ impl<'a> Sizes<'a> {
 fn slot(&Asked { blob, keys, kept, key }: &Asked<'_>, seed: u64) -> Result<Option<u32>, Damage> {
     let block = Block::new(blob, keys)?;
     let bucket = bucket_of(key.k0);
-    let from = block.seek(kept.map(|kept| kept.before(key)), bucket)?;
+    let from = match kept {
+        Some(kept) => block.seek_kept(kept.before(key), bucket)?,
+        None => block.seek(bucket)?,
+    };
     let (Place { mut stream_bit, total: start, .. }, size) = block.walk(from, bucket)?;
     let (a, b, bit) = (key.k0 ^ seed, key.k1 ^ seed, &mut stream_bit);
     let place = match size {
@@ -367,13 +424,18 @@ pub(crate) fn checkpoints(blob: &[u8], keys: u32) -> Result<Checkpoints, Damage>
     while sizes.bucket < BUCKETS {
         let bucket = sizes.bucket;
         let here = Place { bucket, high_bit: sizes.bit, stream_bit, total: sizes.total };
-        if bucket.is_multiple_of(BUCKETS_PER_CHECKPOINT) && block.seek(None, bucket)? != here {
+        if bucket.is_multiple_of(BUCKETS_PER_CHECKPOINT) && block.seek(bucket)? != here {
             return Err(Damage("a checkpoint disagrees with the buckets before it"));
         }
+        let checkpoint = &mut kept.0[bucket / BUCKETS_PER_KEPT];
         if bucket.is_multiple_of(BUCKETS_PER_KEPT) {
-            // What does not fit is not of a block that passes: it has fewer than 2^16 bits of either.
-            let (high_bit, stream_bit) = (here.high_bit as u16, here.stream_bit as u16);
-            kept.0[bucket / BUCKETS_PER_KEPT] = Checkpoint { high_bit, stream_bit };
+            // What does not fit is not of a block that passes: it has fewer than 2^16 of either.
+            (checkpoint.total, checkpoint.stream_bit) = (here.total as u16, here.stream_bit as u16);
+        }
+        if bucket.is_multiple_of(BUCKETS_PER_PART) {
+            let more = here.stream_bit.saturating_sub(checkpoint.stream_bit.into());
+            checkpoint.parts[bucket % BUCKETS_PER_KEPT / BUCKETS_PER_PART] =
+                more.min(Checkpoint::FAR.into()) as u8;
         }
         let size = sizes.next()?;
         let halves = match size {
@@ -427,7 +489,11 @@ mod tests {
                 assert_eq!(quick.slot(&asked), slot);
                 #[cfg(target_arch = "x86_64")]
                 if let Some(avx512) = quick.avx512 {
-                    left += usize::from(avx512.slot(&asked, seed).is_none());
+                    let slot = match kept {
+                        Some(kept) => avx512.slot_kept(&asked, kept.before(key), seed),
+                        None => avx512.slot(&asked, seed),
+                    };
+                    left += usize::from(slot.is_none());
                 }
                 slot
             });

@@ -253,7 +253,10 @@ impl<S: ReadAt> Index<S> {
         if block.keys() == 0 {
             return Ok(None);
         }
-        let slot = decoder.slot(&self.asked(&self.blob(memory, block)?, block, key));
+        let slot = match self.blob(memory, block)? {
+            Cow::Borrowed(blob) => decoder.slot(&self.asked(blob, block, key)),
+            Cow::Owned(blob) => decoder.slot(&self.asked(&blob, block, key)),
+        };
         let slot = slot.map_err(|Damage(what)| self.corrupt(block.blob_at(), what))?;
         Ok(slot.map(|slot| block.keys_before() + u64::from(slot)))
     }

@@ -14,9 +14,11 @@
 //! buckets, many or no buckets in a word, listed seeds, the end of a blob, and damage.
 #![allow(unsafe_code)]
 
+mod kept;
+
 use std::arch::x86_64::*;
 
-use super::{Asked, BUCKETS_PER_KEPT, Checkpoint};
+use super::{Asked, Checkpoint};
 use crate::{
     bijection::{
         BUCKETS, BUCKETS_PER_CHECKPOINT, CHECKPOINT_BYTES, CHECKPOINTS, MARKER_ONES, MAX_CODED, RICE_BITS,
@@ -47,6 +49,13 @@ impl Avx512 {
     pub(super) fn slot(self, asked: &Asked<'_>, seed: u64) -> Option<Option<u32>> {
         // SAFETY: there is no `self` where a feature is missing.
         unsafe { slot(asked, seed) }
+    }
+
+    /// The same, from a checkpoint that is kept.
+    #[inline(always)]
+    pub(super) fn slot_kept(self, asked: &Asked<'_>, kept: &Checkpoint, seed: u64) -> Option<Option<u32>> {
+        // SAFETY: as above.
+        unsafe { kept::slot(asked.blob, asked.keys, kept, asked.key, seed) }
     }
 }
 
@@ -144,7 +153,7 @@ impl<'a> Blob<'a> {
         let high_bits = BUCKETS + keys as usize / 2;
         let stream_at = (HIGH_AT + high_bits.div_ceil(8)) * 8;
         // The list of long seeds has two bytes at least.
-        bytes.get(stream_at / 8..)?.first_chunk::<2>()?;
+        bytes.get(stream_at / 8..stream_at / 8 + 2)?;
         Some(Blob { bytes, head: bytes.first_chunk()?, high_bits, stream_at })
     }
 
@@ -181,17 +190,8 @@ fn begin(asked: &Asked<'_>, codes: &mut Codes) -> Option<Place> {
     let blob = Blob::new(asked.blob, asked.keys)?;
     let bucket = bucket_of(asked.key.k0);
     let stretch = bucket / BUCKETS_PER_CHECKPOINT;
-    let (first, high_bit, stream_bit) = match asked.kept {
-        Some(kept) => {
-            let Checkpoint { high_bit, stream_bit } = kept.before(asked.key);
-            (bucket - bucket % BUCKETS_PER_KEPT, high_bit.into(), stream_bit.into())
-        }
-        None => (
-            stretch * BUCKETS_PER_CHECKPOINT,
-            blob.checkpoint(0, stretch),
-            blob.checkpoint(2 * CHECKPOINTS, stretch),
-        ),
-    };
+    let first = stretch * BUCKETS_PER_CHECKPOINT;
+    let (high_bit, stream_bit) = (blob.checkpoint(0, stretch), blob.checkpoint(2 * CHECKPOINTS, stretch));
     let bit = blob.stream_at + stream_bit;
     // Wanted last, but a wrong guess on the way would keep the processor from asking for it.
     prefetch(asked.blob, bit / 8);
@@ -225,8 +225,7 @@ fn finish(asked: &Asked<'_>, seed: u64, Place { start, size, bit }: Place) -> Op
 /// Eight bytes of a blob.
 #[inline(always)]
 fn word(blob: &[u8], at: usize) -> Option<u64> {
-    let bytes = blob.get(at..).and_then(|tail| tail.first_chunk())?;
-    Some(u64::from_le_bytes(*bytes))
+    Some(u64::from_le_bytes(*blob.get(at..at.checked_add(8)?)?.first_chunk()?))
 }
 
 /// At least 57 bits of a blob.
