@@ -41,7 +41,7 @@ impl Decoder {
         #[cfg(target_arch = "x86_64")]
         if let Some(avx512) = self.avx512 {
             let slot = match asked.kept {
-                Some(kept) => avx512.slot_kept(asked, kept.before(asked.key), self.seed),
+                Some(kept) => avx512.slot_kept(asked, kept.before(bucket_of(asked.key.k0)), self.seed),
                 None => avx512.slot(asked, self.seed),
             };
             if let Some(slot) = slot {
@@ -51,25 +51,45 @@ impl Decoder {
         slot(asked, self.seed)
     }
 
+    /// The same of many keys.
+    pub(crate) fn slots(
+        &self,
+        asked: &[Asked<'_>],
+        mut found: impl FnMut(usize, Result<Option<u32>, Damage>),
+    ) {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(avx512) = self.avx512
+            && asked.iter().all(|asked| asked.kept.is_none())
+        {
+            for (group, asked) in asked.chunks(avx512::MAX_KEYS).enumerate() {
+                avx512.slots(asked, self.seed, |i, slot| {
+                    let slot = slot.map_or_else(|| self::slot(&asked[i], self.seed), Ok);
+                    found(group * avx512::MAX_KEYS + i, slot);
+                });
+            }
+            return;
+        }
+        asked.iter().enumerate().for_each(|(i, asked)| found(i, self.slot(asked)));
+    }
+
     /// Begins to load what [`slot`](Decoder::slot) reads after the checkpoint, which it waits for.
     #[inline]
     pub(crate) fn prefetch(Asked { blob, keys, kept, key }: &Asked<'_>) {
         let Ok(block) = Block::new(blob, *keys) else { return };
         let bucket = bucket_of(key.k0);
         // The high bits of 128 buckets are 40 bytes long, their seeds 55; from what is kept on, there is a word of each.
-        let (place, last) = match kept {
-            Some(kept) => (block.kept(kept.before(*key), bucket), [7, 14]),
-            None => match block.seek(bucket) {
-                Ok(place) => (place, [39, 54]),
-                Err(_) => return,
-            },
-        };
+        if let Some((stream_bit, _)) = kept.and_then(|kept| kept.before(bucket).part(bucket)) {
+            prefetch(block.stream, stream_bit / 8);
+            return prefetch(block.stream, stream_bit / 8 + 14);
+        }
+        let Ok(place) = block.seek(bucket) else { return };
         prefetch(block.low, bucket / 8);
+        // The high bits of 128 buckets are 40 bytes long, their seeds 55.
         let (high, stream) = (place.high_bit / 8, place.stream_bit / 8);
         prefetch(block.high, high);
-        prefetch(block.high, high + last[0]);
+        prefetch(block.high, high + 39);
         prefetch(block.stream, stream);
-        prefetch(block.stream, stream + last[1]);
+        prefetch(block.stream, stream + 54);
     }
 }
 
@@ -84,41 +104,61 @@ pub(crate) struct Asked<'a> {
 
 /// Buckets between two checkpoints that are kept in memory, and between two places in the seed stream.
 const BUCKETS_PER_KEPT: usize = 16;
-const BUCKETS_PER_PART: usize = 2;
-const PARTS: usize = BUCKETS_PER_KEPT / BUCKETS_PER_PART;
+const BUCKETS_PER_PART: usize = 4;
 
 /// More checkpoints than a blob has.
 #[derive(Clone, Debug)]
 pub(crate) struct Checkpoints([Checkpoint; BUCKETS / BUCKETS_PER_KEPT]);
 
-/// What is before a bucket, and more places in the seed stream after it.
+/// What is before a bucket, and of it and those after it what the blob says too, where it is found at once.
 #[derive(Clone, Copy, Debug, Default)]
+#[repr(C, align(16))]
 struct Checkpoint {
     /// Keys.
     total: u16,
     /// Bits of the seed stream.
     stream_bit: u16,
-    /// So many bits more until each part's codes begin, or [`FAR`](Checkpoint::FAR).
-    parts: [u8; PARTS],
+    /// So many bits more until each part's codes begin; [`UNKNOWN`](Checkpoint::UNKNOWN) where something does not fit.
+    parts: [u8; BUCKETS_PER_KEPT / BUCKETS_PER_PART],
+    /// Four bits for each bucket.
+    sizes: u64,
 }
 
 impl Checkpoint {
-    /// For a part that begins too far behind: its codes are looked for from the checkpoint on.
-    const FAR: u8 = u8::MAX;
+    const UNKNOWN: u8 = u8::MAX;
 
-    /// Where the codes of a bucket's part begin, if it is known.
+    /// Where the codes of a bucket's part begin, and the sizes of the buckets from the checkpoint's to this one.
     #[inline(always)]
-    fn stream_bit(&self, bucket: usize) -> Option<usize> {
+    fn part(&self, bucket: usize) -> Option<(usize, u64)> {
         let more = self.parts[bucket % BUCKETS_PER_KEPT / BUCKETS_PER_PART];
-        (more != Checkpoint::FAR).then_some(usize::from(self.stream_bit) + usize::from(more))
+        (more != Checkpoint::UNKNOWN)
+            .then_some((usize::from(self.stream_bit) + usize::from(more), self.sizes))
+    }
+
+    /// Adds a bucket, and where its codes begin.
+    fn add(&mut self, bucket: usize, size: usize, Place { stream_bit, total, .. }: Place) {
+        let (rank, part) = (bucket % BUCKETS_PER_KEPT, bucket % BUCKETS_PER_KEPT / BUCKETS_PER_PART);
+        if rank == 0 {
+            // What does not fit is not of a block that passes: it has fewer than 2^16 of either.
+            *self =
+                Checkpoint { total: total as u16, stream_bit: stream_bit as u16, ..Checkpoint::default() };
+        }
+        let more = stream_bit.saturating_sub(self.stream_bit.into());
+        if bucket.is_multiple_of(BUCKETS_PER_PART) && self.parts[0] != Checkpoint::UNKNOWN {
+            self.parts[part] = more.min(Checkpoint::UNKNOWN.into()) as u8;
+        }
+        self.sizes |= (size as u64 & 15) << (4 * rank);
+        if size > 15 || more >= Checkpoint::UNKNOWN.into() {
+            self.parts = [Checkpoint::UNKNOWN; _];
+        }
     }
 }
 
 impl Checkpoints {
-    /// The last one before a key's bucket.
+    /// The last one before a bucket.
     #[inline(always)]
-    fn before(&self, key: Key) -> &Checkpoint {
-        &self.0[bucket_of(key.k0) / BUCKETS_PER_KEPT]
+    fn before(&self, bucket: usize) -> &Checkpoint {
+        &self.0[bucket / BUCKETS_PER_KEPT]
     }
 
     /// Begins to load it.
@@ -185,25 +225,6 @@ impl<'a> Block<'a> {
         self.place(index * BUCKETS_PER_CHECKPOINT, high_bit, stream_bit)
     }
 
-    /// The place that is kept at or before a bucket.
-    #[inline]
-    fn seek_kept(&self, kept: &Checkpoint, bucket: usize) -> Result<Place, Damage> {
-        let place = self.kept(kept, bucket);
-        let Some(stream_bit) = kept.stream_bit(bucket) else { return Ok(place) };
-        let part = bucket - bucket % BUCKETS_PER_PART;
-        let mut sizes = Sizes::new(self, &place);
-        let last = (place.bucket..part).try_fold(None, |_, _| sizes.one().map(Some))?;
-        last.map_or(Ok(Place { stream_bit, ..place }), |one| self.place(part, one + 1, stream_bit))
-    }
-
-    /// The checkpoint that is kept, but for its seeds, which begin in a bucket's part.
-    #[inline(always)]
-    fn kept(&self, kept: &Checkpoint, bucket: usize) -> Place {
-        let (bucket, total) = (bucket - bucket % BUCKETS_PER_KEPT, u32::from(kept.total));
-        let high_bit = bucket + (total >> self.low_bits) as usize;
-        Place { bucket, high_bit, stream_bit: kept.stream_bit.into(), total }
-    }
-
     /// The place before a bucket whose bits begin there.
     #[inline(always)]
     fn place(&self, bucket: usize, high_bit: usize, stream_bit: usize) -> Result<Place, Damage> {
@@ -231,6 +252,21 @@ impl<'a> Block<'a> {
         let k = rice_bits(size);
         *stream_bit += (quotient + 1 + k) as usize;
         Some(quotient << k | (word >> (quotient + 1)) as u32 & ((1 << k) - 1))
+    }
+
+    /// The keys before a bucket, where its codes begin, and its size.
+    #[inline]
+    fn find(&self, kept: Option<&Checkpoints>, bucket: usize) -> Result<(u32, usize, usize), Damage> {
+        let kept = kept.map(|kept| kept.before(bucket));
+        if let Some((kept, (bit, sizes))) = kept.and_then(|kept| Some((kept, kept.part(bucket)?))) {
+            let sizes: [u8; BUCKETS_PER_KEPT] = std::array::from_fn(|i| (sizes >> (4 * i)) as u8 & 15);
+            let (before, rest) = sizes.split_at(bucket % BUCKETS_PER_KEPT);
+            let total = before.iter().fold(kept.total.into(), |total, size| total + u32::from(*size));
+            let bit = self.skip_seeds(bit, &before[before.len() - bucket % BUCKETS_PER_PART..]);
+            return Ok((total, bit, rest[0].into()));
+        }
+        let (place, size) = self.walk(self.seek(bucket)?, bucket)?;
+        Ok((place.total, place.stream_bit, size))
     }
 
     /// Moves past the buckets before `bucket`, of the same stretch: returns the place before it, and its size.
@@ -350,9 +386,8 @@ impl<'a> Sizes<'a> {
         Sizes { block, bucket: from.bucket, total: from.total, bit: from.high_bit, word, word_bit }
     }
 
-    /// The place of the next bucket's one.
     #[inline(always)]
-    fn one(&mut self) -> Result<usize, Damage> {
+    fn next(&mut self) -> Result<usize, Damage> {
         while self.word == 0 {
             self.word_bit += u64::BITS as usize;
             if self.word_bit >= self.block.high_bits {
@@ -362,12 +397,6 @@ impl<'a> Sizes<'a> {
         }
         let one = self.word_bit + self.word.trailing_zeros() as usize;
         self.word &= self.word - 1;
-        Ok(one)
-    }
-
-    #[inline(always)]
-    fn next(&mut self) -> Result<usize, Damage> {
-        let one = self.one()?;
         // As many zeros stand before the bucket's one as its high part says. There are never more ones than bits.
         let high = one - self.bucket;
         let total = (high as u32) << self.block.low_bits | self.block.low_part(self.bucket);
@@ -381,11 +410,7 @@ impl<'a> Sizes<'a> {
 fn slot(&Asked { blob, keys, kept, key }: &Asked<'_>, seed: u64) -> Result<Option<u32>, Damage> {
     let block = Block::new(blob, keys)?;
     let bucket = bucket_of(key.k0);
-    let from = match kept {
-        Some(kept) => block.seek_kept(kept.before(key), bucket)?,
-        None => block.seek(bucket)?,
-    };
-    let (Place { mut stream_bit, total: start, .. }, size) = block.walk(from, bucket)?;
+    let (start, mut stream_bit, size) = block.find(kept, bucket)?;
     let (a, b, bit) = (key.k0 ^ seed, key.k1 ^ seed, &mut stream_bit);
     let place = match size {
         0 => return Ok(None),
@@ -427,17 +452,8 @@ pub(crate) fn checkpoints(blob: &[u8], keys: u32) -> Result<Checkpoints, Damage>
         if bucket.is_multiple_of(BUCKETS_PER_CHECKPOINT) && block.seek(bucket)? != here {
             return Err(Damage("a checkpoint disagrees with the buckets before it"));
         }
-        let checkpoint = &mut kept.0[bucket / BUCKETS_PER_KEPT];
-        if bucket.is_multiple_of(BUCKETS_PER_KEPT) {
-            // What does not fit is not of a block that passes: it has fewer than 2^16 of either.
-            (checkpoint.total, checkpoint.stream_bit) = (here.total as u16, here.stream_bit as u16);
-        }
-        if bucket.is_multiple_of(BUCKETS_PER_PART) {
-            let more = here.stream_bit.saturating_sub(checkpoint.stream_bit.into());
-            checkpoint.parts[bucket % BUCKETS_PER_KEPT / BUCKETS_PER_PART] =
-                more.min(Checkpoint::FAR.into()) as u8;
-        }
         let size = sizes.next()?;
+        kept.0[bucket / BUCKETS_PER_KEPT].add(bucket, size, here);
         let halves = match size {
             0 | 1 => [0, 0],
             2..SPLIT => [size, 0],
@@ -490,7 +506,7 @@ mod tests {
                 #[cfg(target_arch = "x86_64")]
                 if let Some(avx512) = quick.avx512 {
                     let slot = match kept {
-                        Some(kept) => avx512.slot_kept(&asked, kept.before(key), seed),
+                        Some(kept) => avx512.slot_kept(&asked, kept.before(bucket_of(key.k0)), seed),
                         None => avx512.slot(&asked, seed),
                     };
                     left += usize::from(slot.is_none());

@@ -164,20 +164,34 @@ impl<S: ReadAt> Index<S> {
         }
     }
 
-    /// The third step: ranks, and where the entries are.
+    /// The third step, of Bijection: ranks, and where the entries are.
     #[inline(always)]
-    fn rank_all(&self, bytes: &[u8], group: &mut Group, rank: impl Fn(&Pending) -> Result<Option<u64>>) {
-        for pending in group.pending.iter_mut().take(group.len) {
-            pending.place = match rank(pending) {
-                Ok(Some(rank)) => {
+    fn rank_all(&self, bytes: &[u8], group: &mut Group, decoder: &bijection::Decoder) {
+        const NOTHING: bijection::Asked<'_> =
+            bijection::Asked { blob: &[], keys: 0, kept: None, key: Key { k0: 0, k1: 0 } };
+        let (mut asked, mut numbers, mut len) = ([NOTHING; GROUP], [0; GROUP], 0);
+        for (i, pending) in group.pending.iter_mut().take(group.len).enumerate() {
+            let (key, block) = (pending.key, pending.block);
+            let at = block.blob_at() as usize;
+            // Asked again, what is not found out here says why.
+            pending.place = if block.keys() == 0 { NONE } else { IN_FULL };
+            if let Some(blob) = bytes.get(at..at + block.blob_bytes())
+                && block.keys() > 0
+            {
+                (asked[len], numbers[len]) = (self.asked(blob, block, key), i);
+                len += 1;
+            }
+        }
+        decoder.slots(&asked[..len], |i, slot| {
+            let pending = &mut group.pending[numbers[i]];
+            if let Ok(slot) = slot {
+                pending.place = slot.map_or(NONE, |slot| {
+                    let rank = pending.block.keys_before() + u64::from(slot);
                     prefetch(bytes, self.entry_at(rank) as usize);
                     rank
-                }
-                Ok(None) => NONE,
-                // Asked again, it says why.
-                Err(_) => IN_FULL,
-            };
-        }
+                });
+            }
+        });
     }
 
     /// The third step where there are no ranks.
@@ -268,9 +282,7 @@ impl<'a, S: ReadAt, K: Iterator<Item: AsRef<[u8]>>> Lookups<'a, S, K> {
                         block.blob_at()
                     });
                     index.seek(bytes, &groups[(newest + STEPS - 1) % STEPS]);
-                    index.rank_all(bytes, &mut groups[ranked], |Pending { key, block, .. }| {
-                        index.bijection_rank(decoder, Some(bytes), *block, *key)
-                    });
+                    index.rank_all(bytes, &mut groups[ranked], decoder);
                 }
                 Decoder::PtrHash(_) | Decoder::Fast(_) => {}
                 Decoder::Compact(decoder) => {

@@ -15,6 +15,7 @@
 #![allow(unsafe_code)]
 
 mod kept;
+mod lanes;
 
 use std::arch::x86_64::*;
 
@@ -27,6 +28,8 @@ use crate::{
     prefetch::prefetch,
 };
 
+pub(super) use lanes::MAX_KEYS;
+
 /// Proof that the processor has what this module is compiled for.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Avx512(());
@@ -35,6 +38,7 @@ impl Avx512 {
     pub(super) fn detect() -> Option<Self> {
         let has_all = is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512cd")
             && is_x86_feature_detected!("avx512vbmi")
             && is_x86_feature_detected!("avx512vbmi2")
             && is_x86_feature_detected!("bmi1")
@@ -49,6 +53,12 @@ impl Avx512 {
     pub(super) fn slot(self, asked: &Asked<'_>, seed: u64) -> Option<Option<u32>> {
         // SAFETY: there is no `self` where a feature is missing.
         unsafe { slot(asked, seed) }
+    }
+
+    /// The same of up to [`MAX_KEYS`] keys, each told by its place among them.
+    pub(super) fn slots(self, asked: &[Asked<'_>], seed: u64, found: impl FnMut(usize, Option<Option<u32>>)) {
+        // SAFETY: as above.
+        unsafe { lanes::slots(asked, seed, found) };
     }
 
     /// The same, from a checkpoint that is kept.
@@ -349,7 +359,7 @@ impl Codes {
         for group in 0..self.whole_groups() {
             match self.skip_group(group, blob, bit) {
                 Some(next) => bit = next,
-                None => return self.skip_slowly(group, blob, bit),
+                None => return Some(self.skip_slowly(group, usize::MAX, blob, bit)),
             }
         }
         self.skip_last(blob, bit)
@@ -374,7 +384,7 @@ impl Codes {
         let word = if count > 0 { words[count - 1] } else { word };
         match gone(word, all_ones) {
             Some(gone) => Some(bit + gone),
-            None => self.skip_slowly(group, blob, bit),
+            None => Some(self.skip_slowly(group, usize::MAX, blob, bit)),
         }
     }
 
@@ -383,15 +393,15 @@ impl Codes {
         self.bits.as_chunks().0.get(group)
     }
 
-    /// Moves past the codes from a group on, any of which may be long or a marker.
+    /// Moves past the codes of some groups, any of which may be long or a marker.
     #[cold]
     #[inline(never)]
-    fn skip_slowly(&self, group: usize, blob: &[u8], bit: usize) -> Option<usize> {
-        let codes = self.bits.iter().take(self.len).skip(group * GROUP);
-        Some(codes.fold(bit, |bit, code| {
+    fn skip_slowly(&self, group: usize, groups: usize, blob: &[u8], bit: usize) -> usize {
+        let codes = self.bits.iter().take(self.len).skip(group * GROUP).take(groups.saturating_mul(GROUP));
+        codes.fold(bit, |bit, code| {
             let ones = peek(blob, bit).trailing_ones();
             bit + if ones < MARKER_ONES { ones as usize + usize::from(*code) } else { MARKER_ONES as usize }
-        }))
+        })
     }
 }
 
