@@ -63,7 +63,7 @@ impl Decoder {
         {
             for (group, asked) in asked.chunks(avx512::MAX_KEYS).enumerate() {
                 avx512.slots(asked, self.seed, |i, slot| {
-                    let slot = slot.map_or_else(|| self::slot(&asked[i], self.seed), Ok);
+                    let slot = slot.map_or_else(|| self.slot(&asked[i]), Ok);
                     found(group * avx512::MAX_KEYS + i, slot);
                 });
             }
@@ -495,28 +495,43 @@ mod tests {
     ) -> (usize, usize) {
         let (keys, seed) = (keys as u32, 7);
         let (quick, portable) = (Decoder::new(seed), Decoder::new(seed).into_portable());
-        let strangers: Vec<Key> = (0..500).map(|_| Key { k0: rng.next_u64(), k1: rng.next_u64() }).collect();
-        let (mut all, mut left) = (0, 0);
-        for key in asked.chain(strangers) {
-            // The kept checkpoints are those of the whole blob, even where this one is damaged.
-            let [plain, with_kept] = [None, Some(kept)].map(|kept| {
-                let asked = Asked { blob, keys, kept, key };
-                let slot = portable.slot(&asked);
-                assert_eq!(quick.slot(&asked), slot);
+        let strangers = (0..500).map(|_| Key { k0: rng.next_u64(), k1: rng.next_u64() });
+        let asked: Vec<Key> = asked.chain(strangers.collect::<Vec<_>>()).collect();
+        let mut left = 0;
+        // The kept checkpoints are those of the whole blob, even where this one is damaged.
+        let [plain, with_kept] = [None, Some(kept)].map(|kept| {
+            let asked: Vec<Asked<'_>> = asked.iter().map(|&key| Asked { blob, keys, kept, key }).collect();
+            let slots: Vec<_> = asked.iter().map(|asked| portable.slot(asked)).collect();
+            for (asked, slot) in asked.iter().zip(&slots) {
+                assert_eq!(quick.slot(asked), *slot);
                 #[cfg(target_arch = "x86_64")]
                 if let Some(avx512) = quick.avx512 {
                     let slot = match kept {
-                        Some(kept) => avx512.slot_kept(&asked, kept.before(bucket_of(key.k0)), seed),
-                        None => avx512.slot(&asked, seed),
+                        Some(kept) => avx512.slot_kept(asked, kept.before(bucket_of(asked.key.k0)), seed),
+                        None => avx512.slot(asked, seed),
                     };
                     left += usize::from(slot.is_none());
                 }
-                slot
-            });
-            assert!(damaged || plain == with_kept);
-            all += 2;
-        }
-        (all, left)
+            }
+            // In batches of any length, each answer is the key's own.
+            let mut rest = &asked[..];
+            while !rest.is_empty() {
+                let done = asked.len() - rest.len();
+                let (batch, after) = rest.split_at(rest.len().min(1 + rng.below(70) as usize));
+                let mut found = vec![None; batch.len()];
+                quick.slots(batch, |i, slot| assert!(found[i].replace(slot).is_none()));
+                assert!(found.iter().flatten().eq(&slots[done..done + batch.len()]));
+                #[cfg(target_arch = "x86_64")]
+                if let (Some(avx512), None) = (quick.avx512, kept) {
+                    let batch = &batch[..batch.len().min(avx512::MAX_KEYS)];
+                    avx512.slots(batch, seed, |_, slot| left += usize::from(slot.is_none()));
+                }
+                rest = after;
+            }
+            slots
+        });
+        assert!(damaged || plain == with_kept);
+        (2 * asked.len(), left)
     }
 
     /// Blobs of all sizes, whole and damaged: what is quick agrees with what is plain, and is what is used.
