@@ -72,6 +72,13 @@ impl Decoder {
         asked.iter().enumerate().for_each(|(i, asked)| found(i, self.slot(asked)));
     }
 
+    /// Begins to load the checkpoints of the blob that begins there.
+    #[inline(always)]
+    pub(crate) fn prefetch_checkpoints(bytes: &[u8], blob_at: usize) {
+        prefetch(bytes, blob_at);
+        prefetch(bytes, blob_at + CHECKPOINT_BYTES - 1);
+    }
+
     /// Begins to load what [`slot`](Decoder::slot) reads after the checkpoint, which it waits for.
     #[inline]
     pub(crate) fn prefetch(Asked { blob, keys, kept, key }: &Asked<'_>) {

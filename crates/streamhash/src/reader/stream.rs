@@ -129,14 +129,13 @@ impl<S: ReadAt> Index<S> {
         }
     }
 
-    /// The first step: takes keys, and looks up where their blocks are read first.
+    /// The first step: takes keys, and begins to load where their blocks are read first.
     #[inline(always)]
     fn take(
         &self,
-        bytes: &[u8],
         keys: &mut impl Iterator<Item: AsRef<[u8]>>,
         group: &mut Group,
-        first_read: impl Fn(Block, Key) -> u64,
+        first_read: impl Fn(Block, Key),
     ) {
         (group.len, group.misfit_bytes) = (0, None);
         for pending in &mut group.pending {
@@ -147,9 +146,8 @@ impl<S: ReadAt> Index<S> {
                 return;
             };
             let block = self.block_of(words);
-            let place = first_read(block, words);
-            prefetch(bytes, place as usize);
-            *pending = Pending { key: words, block, place };
+            first_read(block, words);
+            *pending = Pending { key: words, block, place: NONE };
             group.len += 1;
         }
     }
@@ -257,7 +255,7 @@ impl Group {
 struct Pending {
     key: Key,
     block: Block,
-    /// Where in the file its block is read first; after the third step its rank, or one of two values that none has.
+    /// After the third step its rank, or one of two values that none has.
     place: u64,
 }
 
@@ -275,24 +273,24 @@ impl<'a, S: ReadAt, K: Iterator<Item: AsRef<[u8]>>> Lookups<'a, S, K> {
             let ranked = (newest + STEPS - 2) % STEPS;
             match &index.decoder {
                 Decoder::Bijection(decoder) => {
-                    index.take(bytes, &mut self.keys, &mut groups[newest], |block, key| {
-                        if let Some(kept) = index.checkpoints.get(index.number_of(key)) {
-                            kept.prefetch(key);
+                    index.take(&mut self.keys, &mut groups[newest], |block, key| {
+                        match index.checkpoints.get(index.number_of(key)) {
+                            Some(kept) => kept.prefetch(key),
+                            None => bijection::Decoder::prefetch_checkpoints(bytes, block.blob_at() as usize),
                         }
-                        block.blob_at()
                     });
                     index.seek(bytes, &groups[(newest + STEPS - 1) % STEPS]);
                     index.rank_all(bytes, &mut groups[ranked], decoder);
                 }
                 Decoder::PtrHash(_) | Decoder::Fast(_) => {}
                 Decoder::Compact(decoder) => {
-                    index.take(bytes, &mut self.keys, &mut groups[newest], |block, key| {
+                    index.take(&mut self.keys, &mut groups[newest], |block, key| {
                         let place = decoder.first(block.keys(), key);
                         let window_at = block.blob_at() + place.window_at;
                         (0..=decoder.window_bytes())
                             .step_by(64)
                             .for_each(|line| prefetch(bytes, window_at as usize + line));
-                        block.blob_at() + place.threshold_at
+                        prefetch(bytes, (block.blob_at() + place.threshold_at) as usize);
                     });
                     index.in_full(&mut groups[ranked]);
                 }

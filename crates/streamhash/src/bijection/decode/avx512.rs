@@ -349,61 +349,38 @@ impl Codes {
         self.len += coded.count_ones() as usize;
     }
 
-    fn whole_groups(&self) -> usize {
-        self.len / GROUP
-    }
-
     /// Moves past the codes, which begin at `bit`.
     #[inline]
     #[target_feature(enable = "bmi1,bmi2,lzcnt")]
     fn skip(&self, blob: &[u8], mut bit: usize) -> Option<usize> {
-        for group in 0..self.whole_groups() {
-            match self.skip_group(group, blob, bit) {
-                Some(next) => bit = next,
-                None => return Some(self.skip_slowly(group, usize::MAX, blob, bit)),
-            }
+        let (groups, _) = self.bits.as_chunks::<GROUP>();
+        for codes in groups.iter().take(self.len / GROUP) {
+            let (words, all_ones) = shift_out(turned(blob, bit)?, codes);
+            bit = match gone(words[GROUP - 1], bit, all_ones) {
+                Some(gone) => bit + gone,
+                None => skip_slowly(codes, blob, bit),
+            };
         }
-        self.skip_last(blob, bit)
-    }
-
-    /// Moves past a whole group of codes, which begins at `bit`, if none is long.
-    #[inline]
-    #[target_feature(enable = "bmi1,bmi2,lzcnt")]
-    fn skip_group(&self, group: usize, blob: &[u8], bit: usize) -> Option<usize> {
-        let (words, all_ones) = shift_out(turned(blob, bit)?, self.group(group)?);
-        Some(bit + gone(words[GROUP - 1], all_ones)?)
-    }
-
-    /// Moves past the codes after the whole groups.
-    #[inline]
-    #[target_feature(enable = "bmi1,bmi2,lzcnt")]
-    fn skip_last(&self, blob: &[u8], bit: usize) -> Option<usize> {
-        let (group, count) = (self.whole_groups(), self.len % GROUP);
+        let (count, codes) = (self.len % GROUP, groups.get(self.len / GROUP)?);
         let word = turned(blob, bit)?;
         // More than there are: what follows them is not looked at.
-        let (words, all_ones) = shift_out(word, self.group(group)?);
+        let (words, all_ones) = shift_out(word, codes);
         let word = if count > 0 { words[count - 1] } else { word };
-        match gone(word, all_ones) {
-            Some(gone) => Some(bit + gone),
-            None => Some(self.skip_slowly(group, usize::MAX, blob, bit)),
-        }
-    }
-
-    #[inline(always)]
-    fn group(&self, group: usize) -> Option<&[u8; GROUP]> {
-        self.bits.as_chunks().0.get(group)
-    }
-
-    /// Moves past the codes of some groups, any of which may be long or a marker.
-    #[cold]
-    #[inline(never)]
-    fn skip_slowly(&self, group: usize, groups: usize, blob: &[u8], bit: usize) -> usize {
-        let codes = self.bits.iter().take(self.len).skip(group * GROUP).take(groups.saturating_mul(GROUP));
-        codes.fold(bit, |bit, code| {
-            let ones = peek(blob, bit).trailing_ones();
-            bit + if ones < MARKER_ONES { ones as usize + usize::from(*code) } else { MARKER_ONES as usize }
+        Some(match gone(word, bit, all_ones) {
+            Some(gone) => bit + gone,
+            None => skip_slowly(&codes[..count], blob, bit),
         })
     }
+}
+
+/// Moves past codes, any of which may be long or a marker.
+#[cold]
+#[inline(never)]
+fn skip_slowly(codes: &[u8], blob: &[u8], bit: usize) -> usize {
+    codes.iter().fold(bit, |bit, code| {
+        let ones = peek(blob, bit).trailing_ones();
+        bit + if ones < MARKER_ONES { ones as usize + usize::from(*code) } else { MARKER_ONES as usize }
+    })
 }
 
 /// Bits turned over, so that the ones of a quotient are trailing zeros, and with a one at the end.
@@ -413,21 +390,23 @@ fn turned(blob: &[u8], bit: usize) -> Option<u64> {
 }
 
 /// A word after each of the codes is shifted out, and a number that is not below 16 if some quotient is not.
-#[inline(always)]
+#[inline]
+#[target_feature(enable = "bmi1,bmi2")]
 fn shift_out(mut word: u64, codes: &[u8; GROUP]) -> ([u64; GROUP], u32) {
-    let mut all_ones = 0;
-    let words = codes.map(|code| {
+    let (mut words, mut all_ones) = ([0; GROUP], 0);
+    let codes = u64::from_le_bytes(*codes);
+    for (i, after) in words.iter_mut().enumerate() {
         let ones = word.trailing_zeros();
         all_ones |= ones;
-        word = word.wrapping_shr(code.into()).wrapping_shr(ones);
-        word
-    });
+        word = word.wrapping_shr((codes >> (8 * i)) as u32).wrapping_shr(ones);
+        *after = word;
+    }
     (words, all_ones)
 }
 
 /// How many bits are gone from a word that ended in a one, if it held them all and no quotient was a marker.
 #[inline(always)]
-fn gone(word: u64, all_ones: u32) -> Option<usize> {
-    let gone = word.leading_zeros();
-    (gone <= WORD_BITS && all_ones < MARKER_ONES).then_some(gone as usize)
+fn gone(word: u64, bit: usize, all_ones: u32) -> Option<usize> {
+    let gone = word.leading_zeros() as usize;
+    (gone + bit % 8 < 64 && all_ones < MARKER_ONES).then_some(gone)
 }

@@ -162,8 +162,8 @@ impl Lanes {
         let (zero, one) = (_mm512_setzero_si512(), _mm512_set1_epi64(1));
         let bytes_of_one = _mm512_set1_epi8(1);
         let (mut words, mut places) = ([zero; N], [zero; N]);
-        for v in 0..N {
-            words[v] = self.gather(first + v, |lanes| &lanes.high);
+        for (v, word) in words.iter_mut().enumerate() {
+            *word = self.gather(first + v, |lanes| &lanes.high);
         }
         for bucket in 0..GROUP {
             let at = _mm512_set1_epi64(bucket as i64 * 8);
@@ -202,8 +202,8 @@ impl Lanes {
             0 => codes::<N, false>(&words, &lengths, &seconds, any_second),
             _ => codes::<N, true>(&words, &lengths, &seconds, any_second),
         };
-        for v in 0..N {
-            let gone = _mm512_sub_epi64(_mm512_set1_epi64(63), _mm512_lzcnt_epi64(places[v]));
+        for (v, place) in places.into_iter().enumerate() {
+            let gone = _mm512_sub_epi64(_mm512_set1_epi64(63), _mm512_lzcnt_epi64(place));
             let held = _mm512_sub_epi64(_mm512_set1_epi64(64), bit_of_byte(vector(&self.stream, first + v)));
             let skip = vector(&self.skip, first + v);
             let active = _mm512_test_epi64_mask(skip, skip);
