@@ -38,20 +38,42 @@ impl Decoder {
     /// The slot of a key; `None` where its bucket is empty.
     #[inline(always)]
     pub(crate) fn slot(&self, asked: &Asked<'_>) -> Result<Option<u32>, Damage> {
-        #[cfg(target_arch = "x86_64")]
-        if let Some(avx512) = self.avx512 {
-            let slot = match asked.kept {
-                Some(kept) => avx512.slot_kept(asked, kept.before(bucket_of(asked.key.k0)), self.seed),
-                None => avx512.slot(asked, self.seed),
-            };
-            if let Some(slot) = slot {
-                return Ok(slot);
-            }
-        }
-        slot(asked, self.seed)
+        let quick = match asked.kept {
+            Some(kept) => self.slot_kept(asked.blob, asked.keys, kept, asked.key),
+            None => self.slot_walked(asked),
+        };
+        quick.map_or_else(|| slot(asked, self.seed), Ok)
     }
 
-    /// The same of many keys.
+    /// The same from what is kept of the block; `None` where that does not tell it at once.
+    #[inline(always)]
+    pub(crate) fn slot_kept(
+        &self,
+        blob: &[u8],
+        keys: u32,
+        kept: &Checkpoints,
+        key: Key,
+    ) -> Option<Option<u32>> {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(avx512) = self.avx512 {
+            return avx512.slot_kept(blob, keys, kept.before(bucket_of(key.k0)), key, self.seed);
+        }
+        let _ = (blob, keys, kept, key);
+        None
+    }
+
+    /// The same from the blob alone; `None` where that is unusual.
+    #[inline(always)]
+    fn slot_walked(&self, asked: &Asked<'_>) -> Option<Option<u32>> {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(avx512) = self.avx512 {
+            return avx512.slot(asked, self.seed);
+        }
+        let _ = asked;
+        None
+    }
+
+    /// The same of many keys, each told by its place among them.
     pub(crate) fn slots(
         &self,
         asked: &[Asked<'_>],
@@ -84,7 +106,7 @@ impl Decoder {
     pub(crate) fn prefetch(Asked { blob, keys, kept, key }: &Asked<'_>) {
         let Ok(block) = Block::new(blob, *keys) else { return };
         let bucket = bucket_of(key.k0);
-        // The high bits of 128 buckets are 40 bytes long, their seeds 55; from what is kept on, there is a word of each.
+        // From there on, no more than two words are loaded.
         if let Some((stream_bit, _)) = kept.and_then(|kept| kept.before(bucket).part(bucket)) {
             prefetch(block.stream, stream_bit / 8);
             return prefetch(block.stream, stream_bit / 8 + 14);
@@ -116,6 +138,7 @@ const BUCKETS_PER_PART: usize = 4;
 /// More checkpoints than a blob has.
 #[derive(Clone, Debug)]
 pub(crate) struct Checkpoints([Checkpoint; BUCKETS / BUCKETS_PER_KEPT]);
+const _: () = assert!(size_of::<Checkpoints>() == 1024);
 
 /// What is before a bucket, and of it and those after it what the blob says too, where it is found at once.
 #[derive(Clone, Copy, Debug, Default)]
@@ -512,10 +535,10 @@ mod tests {
             for (asked, slot) in asked.iter().zip(&slots) {
                 assert_eq!(quick.slot(asked), *slot);
                 #[cfg(target_arch = "x86_64")]
-                if let Some(avx512) = quick.avx512 {
+                if quick.avx512.is_some() {
                     let slot = match kept {
-                        Some(kept) => avx512.slot_kept(asked, kept.before(bucket_of(asked.key.k0)), seed),
-                        None => avx512.slot(asked, seed),
+                        Some(kept) => quick.slot_kept(blob, keys, kept, asked.key),
+                        None => quick.slot_walked(asked),
                     };
                     left += usize::from(slot.is_none());
                 }

@@ -176,7 +176,10 @@ impl<S: ReadAt> Index<S> {
     #[inline(always)]
     pub(super) fn rank_in(&self, memory: Option<&[u8]>, block: Block, key: Key) -> Result<Option<u64>> {
         match &self.decoder {
-            Decoder::Bijection(decoder) => self.bijection_rank(decoder, memory, block, key),
+            Decoder::Bijection(decoder) => match self.kept_rank(decoder, memory, block, key) {
+                Some(rank) => Ok(rank),
+                None => self.bijection_rank(decoder, memory, block, key),
+            },
             Decoder::PtrHash(decoder) => self.ptrhash_rank(
                 decoder,
                 memory,
@@ -240,6 +243,22 @@ impl<S: ReadAt> Index<S> {
         let slot = decoder.bumped_slot(&tail, block.keys(), key);
         let slot = slot.map_err(|Damage(what)| self.corrupt(block.blob_at(), what))?;
         Ok(slot.map(|slot| block.keys_before() + u64::from(slot)))
+    }
+
+    /// The rank of a key, if it follows at once from what is kept of its block.
+    #[inline(always)]
+    pub(super) fn kept_rank(
+        &self,
+        decoder: &bijection::Decoder,
+        memory: Option<&[u8]>,
+        block: Block,
+        key: Key,
+    ) -> Option<Option<u64>> {
+        let kept = self.checkpoints.get(self.number_of(key))?;
+        let at = block.blob_at() as usize;
+        let blob = memory?.get(at..at + block.blob_bytes())?;
+        let slot = decoder.slot_kept(blob, block.keys(), kept, key)?;
+        Some(slot.map(|slot| block.keys_before() + u64::from(slot)))
     }
 
     #[inline(never)]

@@ -170,6 +170,10 @@ impl<S: ReadAt> Index<S> {
         let (mut asked, mut numbers, mut len) = ([NOTHING; GROUP], [0; GROUP], 0);
         for (i, pending) in group.pending.iter_mut().take(group.len).enumerate() {
             let (key, block) = (pending.key, pending.block);
+            if let Some(rank) = self.kept_rank(decoder, Some(bytes), block, key) {
+                pending.place = self.load_entry(bytes, rank);
+                continue;
+            }
             let at = block.blob_at() as usize;
             // Asked again, what is not found out here says why.
             pending.place = if block.keys() == 0 { NONE } else { IN_FULL };
@@ -183,13 +187,18 @@ impl<S: ReadAt> Index<S> {
         decoder.slots(&asked[..len], |i, slot| {
             let pending = &mut group.pending[numbers[i]];
             if let Ok(slot) = slot {
-                pending.place = slot.map_or(NONE, |slot| {
-                    let rank = pending.block.keys_before() + u64::from(slot);
-                    prefetch(bytes, self.entry_at(rank) as usize);
-                    rank
-                });
+                let rank = slot.map(|slot| pending.block.keys_before() + u64::from(slot));
+                pending.place = self.load_entry(bytes, rank);
             }
         });
+    }
+
+    /// Begins to load the entry of a rank; what a key's place is after that.
+    #[inline(always)]
+    fn load_entry(&self, bytes: &[u8], rank: Option<u64>) -> u64 {
+        let Some(rank) = rank else { return NONE };
+        prefetch(bytes, self.entry_at(rank) as usize);
+        rank
     }
 
     /// The third step where there are no ranks.

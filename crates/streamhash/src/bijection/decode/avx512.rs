@@ -25,6 +25,7 @@ use crate::{
         BUCKETS, BUCKETS_PER_CHECKPOINT, CHECKPOINT_BYTES, CHECKPOINTS, MARKER_ONES, MAX_CODED, RICE_BITS,
         SPLIT, TOO_MANY_KEYS, bits::peek, bucket_of, mix, rice_bits,
     },
+    key::Key,
     prefetch::prefetch,
 };
 
@@ -64,9 +65,16 @@ impl Avx512 {
 
     /// The same, from a checkpoint that is kept.
     #[inline(always)]
-    pub(super) fn slot_kept(self, asked: &Asked<'_>, kept: &Checkpoint, seed: u64) -> Option<Option<u32>> {
+    pub(super) fn slot_kept(
+        self,
+        blob: &[u8],
+        keys: u32,
+        kept: &Checkpoint,
+        key: Key,
+        seed: u64,
+    ) -> Option<Option<u32>> {
         // SAFETY: as above.
-        unsafe { kept::slot(asked.blob, asked.keys, kept, asked.key, seed) }
+        unsafe { kept::slot(blob, keys, kept, key, seed) }
     }
 }
 

@@ -4,14 +4,14 @@
 
 use std::arch::x86_64::*;
 
-use super::{Place, WORD_BITS, bits, finish};
+use super::{Place, WORD_BITS, finish, turned};
 use crate::{
     bijection::{
-        CHECKPOINT_BYTES, MARKER_ONES, RICE_BITS, SPLIT, TOO_MANY_KEYS,
+        CHECKPOINT_BYTES, MARKER_ONES, RICE_BITS, SPLIT,
         bits::peek,
         bucket_of,
         decode::{Asked, BUCKETS_PER_KEPT, BUCKETS_PER_PART, Checkpoint},
-        mix, rice_bits, totals_bytes,
+        low_bits, mix, rice_bits, totals_bytes,
     },
     key::Key,
 };
@@ -34,38 +34,37 @@ const CODE_BITS: u64 = RICE + 0x0101_0101_0101_0000;
 #[target_feature(enable = "bmi1,bmi2,lzcnt,popcnt")]
 pub(super) fn slot(blob: &[u8], keys: u32, kept: &Checkpoint, key: Key, seed: u64) -> Option<Option<u32>> {
     const { assert!(BUCKETS_PER_KEPT == 16 && BUCKETS_PER_PART == 4 && SPLIT == 8) };
-    if keys >= TOO_MANY_KEYS {
+    // So that it is known how long the totals are.
+    if low_bits(keys) != 1 {
         return None;
     }
     let bucket = bucket_of(key.k0);
     let (rank, left) = (bucket % BUCKETS_PER_KEPT, bucket % BUCKETS_PER_PART);
     let (bit, sizes) = kept.part(bucket)?;
     let bit = (CHECKPOINT_BYTES + totals_bytes(keys)) * 8 + bit;
-    // Turned over, so that the ones of a quotient are trailing zeros.
-    let mut word = !bits(blob, bit)?;
+    let mut word = turned(blob, bit)?;
     let start = u32::from(kept.total) + sum(_bzhi_u64(sizes, 4 * rank as u32));
     let size = (sizes >> (4 * rank)) as u32 & 15;
     let before = _bzhi_u64(sizes >> (4 * (rank - left)), 4 * left as u32) as u32;
-    let (mut used, mut all_ones) = (0, 0);
+    let mut all_ones = 0;
     for i in 0..BUCKETS_PER_PART - 1 {
         let size = before >> (4 * i) & 7;
         let ones = if size >= 2 { word.trailing_zeros() } else { 0 };
-        let rest = (CODE_BITS >> (8 * size)) as u32 & 0xFF;
-        word = word.wrapping_shr(rest).wrapping_shr(ones);
-        (used, all_ones) = (used + ones + rest, all_ones | ones);
+        word = word.wrapping_shr((CODE_BITS >> (8 * size)) as u32).wrapping_shr(ones);
+        all_ones |= ones;
     }
     let quotient = word.trailing_zeros();
-    let k = (RICE >> (8 * (size & 7))) as u32 & 0xFF;
-    if (before | size) & 0x888 != 0
-        || all_ones | quotient >= MARKER_ONES
-        || used + quotient + 1 + k > WORD_BITS
-    {
+    word = word.wrapping_shr(quotient);
+    // What is left of the word, which ended in a one, has all of the longest rest.
+    let cut = word >> (u64::BITS - WORD_BITS + RICE_BITS[SPLIT - 1] + 1) == 0;
+    if (before | size) & 0x888 != 0 || all_ones | quotient >= MARKER_ONES || cut {
         return slowly(blob, keys, key, seed, Place { start, size, bit }, before);
     }
     if size == 0 {
         return Some(None);
     }
-    let low = _bzhi_u64(!word >> quotient >> 1, k) as u32;
+    let k = (RICE >> (8 * size)) as u32 & 0xFF;
+    let low = _bzhi_u64(!word >> 1, k) as u32;
     let slot = start + mix(key.k0 ^ seed, key.k1 ^ seed, quotient << k | low, size);
     Some((slot < keys).then_some(slot))
 }
