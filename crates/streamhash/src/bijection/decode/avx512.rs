@@ -7,6 +7,8 @@
 //! list        word >> length >> trailing zeros; eight codes, then a new word
 //! ```
 //!
+//! `lanes` does the same for many keys at once, and `kept` has little to walk over.
+//!
 //! Contract: [`Avx512`] is proof that the processor has every feature that the functions here are compiled for; it comes
 //! from [`Avx512::detect`] alone. Vectors are loaded from and stored to arrays of their length.
 //!
