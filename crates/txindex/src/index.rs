@@ -88,7 +88,7 @@ impl<S: ReadAt> WindowIndex<S> {
         }
     }
 
-    /// Makes lookups about twice as quick for a third of a bit of memory a hash, and reads all blocks for it; for an
+    /// Makes lookups two to three times as quick for less than three bits of memory a hash, and reads all blocks for it; for an
     /// index that stays open and is asked often. See [`Index::with_checkpoints`].
     ///
     /// # Errors
