@@ -88,8 +88,8 @@ impl<S: ReadAt> WindowIndex<S> {
         }
     }
 
-    /// Makes lookups two to three times as quick for less than three bits of memory a hash, and reads all blocks for it; for an
-    /// index that stays open and is asked often. See [`Index::with_checkpoints`].
+    /// Makes lookups two to three times as quick for less than three bits of memory a hash, and reads all blocks for
+    /// it; for an index that stays open and is asked often. See [`Index::with_checkpoints`].
     ///
     /// # Errors
     /// [`Error::Index`] where a block is damaged, and [`Error::Disk`].
