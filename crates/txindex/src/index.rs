@@ -88,7 +88,7 @@ impl<S: ReadAt> WindowIndex<S> {
         }
     }
 
-    /// Makes lookups two to three times as quick for less than three bits of memory a hash, and reads all blocks for
+    /// Makes lookups about twice as quick for less than three bits of memory a hash, and reads all blocks for
     /// it; for an index that stays open and is asked often. See [`Index::with_checkpoints`].
     ///
     /// # Errors

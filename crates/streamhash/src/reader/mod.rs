@@ -226,7 +226,7 @@ impl<S: ReadAt> Index<S> {
         (block.blob_at() as usize, block.blob_bytes())
     }
 
-    /// Makes lookups in a Bijection index two to three times as quick, for a kilobyte of memory per block of about three
+    /// Makes lookups in a Bijection index about twice as quick, for a kilobyte of memory per block of about three
     /// thousand keys (two and two thirds bits a key): reads all blocks, checks them, and keeps the sizes of all buckets and
     /// more places to start from than the file has. Other indexes stay as they are.
     ///
