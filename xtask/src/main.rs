@@ -62,7 +62,8 @@ enum Task {
     Fuzz(fuzz::Args),
     /// Measure, and print a table. `bench hot`, `bench batcher` and `bench utxo` run the tool of that part, `bench engine NAME`
     /// one of the engine's (reads_beside, replay, many_chunks), `bench index` puts the index beside its peers, which it
-    /// compiles first (RocksDB among them); anything else goes to the benchmarks of the `icecore-benches` package
+    /// compiles first (RocksDB among them), `bench index limits` beside what this machine can do at most; anything else goes
+    /// to the benchmarks of the `icecore-benches` package
     Bench {
         /// A part and arguments for its tool (--help lists them), or arguments for the benchmarks, such as a part of a name
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -140,6 +141,8 @@ const BENCH_TOOLS: &[(&str, &[&str])] = &[
     ("utxo", &["--package", "icecore-cli", "--bin", "icecore", "--", "utxo", "bench"]),
     // Its first argument is the demonstration: `reads_beside`, `replay` or `many_chunks`.
     ("engine", &["--package", "icecore-engine", "--example"]),
+    // Before the other one of its first word. It needs no peers.
+    ("index limits", &["--package", "icecore-txindex", "--example", "limits", "--"]),
     (PEERS, &["--manifest-path", "benches/peers/Cargo.toml", "--"]),
 ];
 /// The tool with programs of others in it, some of which choose their instructions when they are compiled.
@@ -147,11 +150,13 @@ const PEERS: &str = "index";
 
 fn bench(args: &[String]) -> Result {
     tools::require(tools::BUILD)?;
-    if let Some((part, args)) = args.split_first()
-        && let Some((_, tool)) = BENCH_TOOLS.iter().find(|(name, _)| name == part)
-    {
+    let is_called = |name: &str| {
+        name.split(' ').enumerate().all(|(at, word)| args.get(at).is_some_and(|arg| arg == word))
+    };
+    if let Some((part, tool)) = BENCH_TOOLS.iter().find(|(name, _)| is_called(name)) {
+        let args = &args[part.split(' ').count()..];
         let mut command = cargo();
-        if part == PEERS && std::env::var_os("RUSTFLAGS").is_none() {
+        if *part == PEERS && std::env::var_os("RUSTFLAGS").is_none() {
             command.env("RUSTFLAGS", "-C target-cpu=native");
         }
         return run(command.args(["run", "--release"]).args(*tool).args(args));

@@ -1,0 +1,292 @@
+//! Builds, taken apart from outside: time is that of the processor, so that neither what others run counts nor waiting
+//! for a device.
+
+use std::{
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use icecore_diskio::{Disk, IfExists, ReadAt, RealDisk, Result, WriteAt};
+use icecore_ledger::{LedgerRange, LedgerSeq};
+use icecore_streamhash::{Algorithm, Options, Path as Instructions, SortedBuilder, UnsortedBuilder};
+use icecore_txindex as txindex;
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::{
+    Any, Key,
+    count::{Block, Built, fold, high},
+    words,
+};
+
+const SEED: u64 = Options::DEFAULT_SEED;
+const MAX_PAYLOAD: u64 = 9_999_999;
+const FIRST_LEDGER: u32 = 2;
+
+/// Nanoseconds for which this process had a processor.
+fn processor() -> u64 {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    (time.tv_sec * 1_000_000_000 + time.tv_nsec).cast_unsigned()
+}
+
+/// A build's nanoseconds, in all and by parts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Parts {
+    pub(crate) total: f64,
+    /// Taking keys in.
+    pub(crate) intake: f64,
+    /// In calls to the disk.
+    pub(crate) disk: f64,
+}
+
+impl Parts {
+    pub(crate) const NONE: Self = Parts { total: f64::INFINITY, intake: 0.0, disk: 0.0 };
+
+    pub(crate) fn least(self, other: Self) -> Self {
+        if other.total < self.total { other } else { self }
+    }
+
+    pub(crate) fn each(self, keys: usize) -> Self {
+        let [total, intake, disk] = [self.total, self.intake, self.disk].map(|part| part / keys as f64);
+        Parts { total, intake, disk }
+    }
+
+    /// All but the others.
+    pub(crate) fn solve(&self) -> f64 {
+        self.total - self.intake - self.disk
+    }
+}
+
+/// What is built, and how.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) algorithm: Algorithm,
+    pub(crate) instructions: Instructions,
+    /// Whether anything is kept for the keys.
+    pub(crate) kept: bool,
+}
+
+impl Plan {
+    fn options(&self) -> Options {
+        let options =
+            Options::new().algorithm(self.algorithm).path(self.instructions).if_exists(IfExists::Replace);
+        let (payload, fingerprint) = if self.kept { (3, 1) } else { (0, 0) };
+        options.payload_bytes(payload).fingerprint_bytes(fingerprint).max_payload(MAX_PAYLOAD)
+    }
+
+    fn payload(&self, number: usize) -> u64 {
+        if self.kept { number as u64 % (MAX_PAYLOAD + 1) } else { 0 }
+    }
+
+    /// The file, in memory.
+    pub(crate) fn file(&self, path: &Path, keys: &[Key]) -> Any<Built> {
+        let mut builder = SortedBuilder::create(path, keys.len() as u64, self.options())?;
+        for (number, key) in keys.iter().enumerate() {
+            builder.add(key, self.payload(number))?;
+        }
+        builder.finish()?;
+        Built::read(path)
+    }
+
+    /// Builds out of sorted keys. A block is solved and written when the first key of the next one comes.
+    pub(crate) fn sorted(&self, path: &Path, keys: &[Key], blocks: &[Block]) -> Any<Parts> {
+        let timed = Arc::new(TimedDisk::default());
+        let disk: Arc<dyn Disk> = timed.clone();
+        let (begin, mut intake) = (processor(), 0);
+        let mut builder = SortedBuilder::create_on(&disk, path, keys.len() as u64, self.options())?;
+        for block in blocks.iter().filter(|block| !block.keys.is_empty()) {
+            let first = block.keys.start;
+            builder.add(&keys[first], self.payload(first))?;
+            let after = processor();
+            for number in first + 1..block.keys.end {
+                builder.add(&keys[number], self.payload(number))?;
+            }
+            intake += processor() - after;
+        }
+        builder.finish()?;
+        let total = (processor() - begin) as f64;
+        Ok(Parts { total, intake: intake as f64, disk: timed.spent.load(Ordering::Relaxed) as f64 })
+    }
+
+    /// Builds out of keys in no order.
+    pub(crate) fn unsorted(&self, path: &Path, keys: &[Key]) -> Any<Parts> {
+        let begin = processor();
+        let mut builder = UnsortedBuilder::create(path, keys.len() as u64, self.options())?;
+        for (number, key) in keys.iter().enumerate() {
+            builder.add(key, self.payload(number))?;
+        }
+        builder.finish()?;
+        Ok(Parts { total: (processor() - begin) as f64, ..Parts::NONE })
+    }
+}
+
+/// Writes sorted runs of a million keys each.
+pub(crate) fn write_runs(dir: &Path, keys: &[Key]) -> Any<Vec<PathBuf>> {
+    let runs = keys.len().div_ceil(1_000_000);
+    let write = |run: usize| {
+        let mut bytes = (keys[run..].len().div_ceil(runs) as u64).to_le_bytes().to_vec();
+        for (number, key) in keys.iter().enumerate().skip(run).step_by(runs) {
+            bytes.extend_from_slice(key);
+            bytes.extend_from_slice(&(FIRST_LEDGER + number as u32 % 1_000_000).to_le_bytes());
+        }
+        let path = dir.join(format!("{run:08}.bin"));
+        std::fs::write(&path, bytes)?;
+        Ok(path)
+    };
+    (0..runs).map(write).collect()
+}
+
+pub(crate) fn rebuild(path: &Path, runs: &[PathBuf]) -> Any<Parts> {
+    let coverage = LedgerRange { first: LedgerSeq(FIRST_LEDGER), last: LedgerSeq(FIRST_LEDGER + 999_999) };
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let options = txindex::Options::new().if_exists(IfExists::Replace);
+    let begin = processor();
+    txindex::build_index_with(&disk, path, coverage, runs, options, |_| ControlFlow::Continue(()))?;
+    Ok(Parts { total: (processor() - begin) as f64, ..Parts::NONE })
+}
+
+/// The same keys but for their second halves, which are drawn such that the first seed of each bucket of a Bijection fits.
+pub(crate) fn lucky_seeds(keys: &[Key], blocks: &[Block], mut draw: impl FnMut() -> u64) -> Vec<Key> {
+    let mut lucky = keys.to_vec();
+    for block in blocks {
+        let mut order: Vec<usize> = block.keys.clone().collect();
+        order.sort_unstable_by_key(|&number| words(&keys[number])[0] >> 54);
+        for bucket in order.chunk_by(|&a, &b| words(&keys[a])[0] >> 54 == words(&keys[b])[0] >> 54) {
+            let size = bucket.len();
+            let first = if size < 8 { size } else { size / 2 };
+            let mut taken = [0u64; 2];
+            for (nth, &number) in bucket.iter().enumerate() {
+                let [k0, k1] = loop {
+                    let [k0, k1] = [words(&keys[number])[0], draw()];
+                    let place = |size: usize| high(fold(k0 ^ SEED, k1 ^ SEED), size as u64) as usize;
+                    let (half, at) = match nth < first {
+                        true => (0, place(size)),
+                        false if place(size) < first => continue,
+                        false => (1, place(size - first)),
+                    };
+                    if (half == 1 || at < first) && taken[half] >> at & 1 == 0 {
+                        taken[half] |= 1 << at;
+                        break [k0, k1];
+                    }
+                };
+                lucky[number][..8].copy_from_slice(&k0.to_le_bytes());
+                lucky[number][8..].copy_from_slice(&k1.to_le_bytes());
+            }
+        }
+    }
+    lucky
+}
+
+/// The same keys but for four bytes, which are drawn such that the first pilot of each bucket of a PTRHash fits.
+pub(crate) fn lucky_pilots(keys: &[Key], blocks: &[Block], mut draw: impl FnMut() -> u64) -> Vec<Key> {
+    let mut lucky = keys.to_vec();
+    let hash = {
+        let x = SEED.wrapping_mul(0x517C_C1B7_2722_0A95);
+        let x = (x ^ x >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let x = (x ^ x >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (x ^ x >> 31) | 1
+    };
+    let block_of = |k0: u64| high(k0.swap_bytes(), blocks.len() as u64);
+    for block in blocks {
+        let slots = (block.keys.len() as f64 / 0.99).ceil() as usize;
+        let mut taken = vec![false; slots];
+        for number in block.keys.clone() {
+            let [k0, k1] = words(&keys[number]);
+            loop {
+                let other = k0 & u64::from(u32::MAX) | draw() << 32;
+                let both = other ^ k1;
+                let slot = high((both ^ both >> 32).wrapping_mul(hash), slots as u64) as usize;
+                if !taken[slot] && block_of(other) == block_of(k0) {
+                    taken[slot] = true;
+                    lucky[number][..8].copy_from_slice(&other.to_le_bytes());
+                    break;
+                }
+            }
+        }
+    }
+    lucky
+}
+
+/// The machine's disk, and how long it was made use of.
+#[derive(Debug, Default)]
+struct TimedDisk {
+    spent: Arc<AtomicU64>,
+}
+
+struct TimedFile {
+    file: Box<dyn WriteAt>,
+    spent: Arc<AtomicU64>,
+}
+
+fn timed<T>(spent: &AtomicU64, call: impl FnOnce() -> T) -> T {
+    let begin = processor();
+    let done = call();
+    spent.fetch_add(processor() - begin, Ordering::Relaxed);
+    done
+}
+
+impl TimedDisk {
+    fn file(&self, open: impl FnOnce() -> Result<Box<dyn WriteAt>>) -> Result<Box<dyn WriteAt>> {
+        let file = timed(&self.spent, open)?;
+        Ok(Box::new(TimedFile { file, spent: Arc::clone(&self.spent) }))
+    }
+}
+
+impl WriteAt for TimedFile {
+    fn write_all_at(&self, buf: &[u8], offset: u64) -> Result<()> {
+        timed(&self.spent, || self.file.write_all_at(buf, offset))
+    }
+
+    fn read_back_at(&self, buf: &mut [u8], offset: u64) -> Result<()> {
+        timed(&self.spent, || self.file.read_back_at(buf, offset))
+    }
+
+    fn sync(&self) -> Result<()> {
+        timed(&self.spent, || self.file.sync())
+    }
+
+    fn start_writeback(&self, offset: u64, len_bytes: u64) {
+        timed(&self.spent, || self.file.start_writeback(offset, len_bytes));
+    }
+}
+
+impl Disk for TimedDisk {
+    fn open(&self, path: &Path) -> Result<Box<dyn ReadAt>> {
+        RealDisk.open(path)
+    }
+
+    fn create_exclusive(&self, path: &Path) -> Result<Box<dyn WriteAt>> {
+        self.file(|| RealDisk.create_exclusive(path))
+    }
+
+    fn scratch(&self, dir: &Path) -> Result<Box<dyn WriteAt>> {
+        self.file(|| RealDisk.scratch(dir))
+    }
+
+    fn rename(&self, from: &Path, to: &Path, if_exists: IfExists) -> Result<()> {
+        timed(&self.spent, || RealDisk.rename(from, to, if_exists))
+    }
+
+    fn remove(&self, path: &Path) -> Result<()> {
+        timed(&self.spent, || RealDisk.remove(path))
+    }
+
+    fn create_dir_all(&self, dir: &Path) -> Result<()> {
+        RealDisk.create_dir_all(dir)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> Result<()> {
+        timed(&self.spent, || RealDisk.sync_dir(dir))
+    }
+
+    fn file_len(&self, path: &Path) -> Result<Option<u64>> {
+        RealDisk.file_len(path)
+    }
+
+    fn list(&self, dir: &Path) -> Result<Vec<String>> {
+        RealDisk.list(dir)
+    }
+}
