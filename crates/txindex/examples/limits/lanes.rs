@@ -8,7 +8,7 @@
 pub(crate) const BATCHES: usize = 16;
 
 #[cfg(target_arch = "x86_64")]
-pub(crate) use x86::{back_substitution, mix_256, mix_512, pilots, prefetch, rotated_words, turn};
+pub(crate) use x86::{back_substitution, laps, mix_256, mix_512, pilots, prefetch, rotated_words, turn};
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
@@ -71,6 +71,10 @@ mod x86 {
         _mm256_or_si256
     );
 
+    /// In one line of the cache.
+    #[repr(align(64))]
+    struct Line([u64; 8]);
+
     fn words(lanes: __m512i) -> [u64; 8] {
         // SAFETY: both are 64 bytes, any of them.
         unsafe { transmute(lanes) }
@@ -121,6 +125,20 @@ mod x86 {
         // SAFETY: the feature is there.
         is_x86_feature_detected!("avx512f").then(|| unsafe { inside(keys, columns) })?;
         Some(keys.len() * 8)
+    }
+
+    /// A lap raised by one, and loaded as the last time left it.
+    pub(crate) fn laps(rounds: usize) -> Option<usize> {
+        #[target_feature(enable = "avx512f")]
+        fn inside(rounds: usize) {
+            let mut lap = Line([0; 8]);
+            for _ in 0..rounds {
+                lap.0 = words(_mm512_add_epi64(lanes(black_box(&lap).0), _mm512_set1_epi64(1)));
+            }
+        }
+        // SAFETY: the feature is there.
+        is_x86_feature_detected!("avx512f").then(|| unsafe { inside(rounds) })?;
+        Some(rounds)
     }
 
     /// Rows of four bytes out of coefficients, one after the other: each needs those before it.
@@ -182,6 +200,10 @@ mod elsewhere {
         None
     }
 
+    pub(crate) fn laps(_: usize) -> Option<usize> {
+        None
+    }
+
     pub(crate) fn back_substitution(_: &[[u64; 2]]) -> Option<usize> {
         None
     }
@@ -195,4 +217,6 @@ mod elsewhere {
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-pub(crate) use elsewhere::{back_substitution, mix_256, mix_512, pilots, prefetch, rotated_words, turn};
+pub(crate) use elsewhere::{
+    back_substitution, laps, mix_256, mix_512, pilots, prefetch, rotated_words, turn,
+};

@@ -13,6 +13,7 @@ mod count;
 mod lanes;
 mod machine;
 mod queries;
+mod report;
 mod roofs;
 mod rows;
 mod tables;
@@ -24,7 +25,7 @@ use icecore_testkit::SplitMix64;
 
 use builds::{Parts, Plan};
 use count::{Built, Tries};
-use queries::{Pattern, Times};
+use queries::{Pattern, Times, Window};
 use roofs::Roofs;
 
 type Any<T = ()> = Result<T, Box<dyn std::error::Error>>;
@@ -67,7 +68,8 @@ struct Measured {
     unsorted: Parts,
     rebuilt: Parts,
     lookups: Vec<Lookups>,
-    window: Vec<(usize, f64)>,
+    /// Of pairs of accesses, with instructions before, and between; and between where nothing misses.
+    windows: [Window; 3],
 }
 
 /// An algorithm, what its file says, and its builds.
@@ -86,7 +88,7 @@ struct Build {
 }
 
 struct Lookups {
-    name: String,
+    algorithm: Algorithm,
     taken: Times,
     needed: Times,
 }
@@ -119,14 +121,19 @@ fn measure(count: usize) -> Any<Measured> {
 
     let best = Instructions::best();
     let plan = |algorithm| Plan { algorithm, instructions: best, kept: true };
-    let (mut files, mut lookups, mut window) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut files, mut lookups, mut windows) = (Vec::new(), Vec::new(), Default::default());
     for algorithm in Algorithm::ALL {
         let built = plan(algorithm).file(&path, &keys)?;
         let pattern = Pattern::new(&built.index, QUERIES, |bound| rng.below(bound));
-        let (name, needed) = (algorithm.to_string(), pattern.measure());
-        lookups.push(Lookups { name, taken: queries::lookups(&built.index, &members)?, needed });
+        let (mut taken, mut needed) = (Times::NONE, Times::NONE);
+        for _ in 0..ROUNDS {
+            needed = needed.least(pattern.measure());
+            taken = taken.least(queries::lookups(&built.index, &members)?);
+        }
+        lookups.push(Lookups { algorithm, taken, needed });
         if algorithm == Algorithm::PtrHash {
-            window = pattern.window();
+            let ([before, between], [_, near]) = (pattern.windows(), pattern.near().windows());
+            windows = [before, between, near];
         }
         files.push(built);
     }
@@ -185,13 +192,13 @@ fn measure(count: usize) -> Any<Measured> {
         rebuilt = rebuilt.least(builds::rebuild(&path, &runs)?);
     }
     let (unsorted, rebuilt) = (unsorted.each(count), rebuilt.each(count));
-    Ok(Measured { keys: count, roofs, builds: all, unsorted, rebuilt, lookups, window })
+    Ok(Measured { keys: count, roofs, builds: all, unsorted, rebuilt, lookups, windows })
 }
 
 fn main() -> Any {
     let args = Args::parse()?;
     let machine = machine::lines();
-    let text = rows::text(&measure(args.keys)?, &machine);
+    let text = report::text(&measure(args.keys)?, &machine);
     println!("{text}");
     if let Some(out) = args.out {
         std::fs::create_dir_all(&out)?;

@@ -7,7 +7,7 @@ use icecore_streamhash::Index;
 
 use crate::{Any, Key, lanes};
 
-const ROUND: usize = 1 << 15;
+const ROUND: usize = 1 << 13;
 const ROUNDS: usize = 96;
 /// Accesses that are begun together.
 const GROUP: usize = 64;
@@ -22,14 +22,27 @@ pub(crate) struct Times {
     pub(crate) latency: f64,
 }
 
+impl Times {
+    pub(crate) const NONE: Self =
+        Times { looped: f64::INFINITY, batched: f64::INFINITY, latency: f64::INFINITY };
+
+    pub(crate) fn least(self, other: Self) -> Self {
+        Times {
+            looped: self.looped.min(other.looped),
+            batched: self.batched.min(other.batched),
+            latency: self.latency.min(other.latency),
+        }
+    }
+}
+
 /// Where a key's access goes first, and where that one sends it.
 type Places = [usize; 2];
 
-/// The accesses that lookups of a structure make: one in a region, if any, then so many bytes in another.
+/// The accesses that lookups of a structure make: one in a region, if any, then so many lines in another.
 pub(crate) struct Pattern<'a> {
     bytes: &'a [u8],
     places: Vec<Places>,
-    span: usize,
+    lines: usize,
 }
 
 /// The best of some rounds, by the clock.
@@ -46,38 +59,42 @@ impl<'a> Pattern<'a> {
     pub(crate) fn new(index: &'a Index<Vec<u8>>, queries: usize, mut draw: impl FnMut(u64) -> u64) -> Self {
         let (bytes, layout) = (index.source(), index.layout());
         let [payload_at, metadata_at] = [layout.payload_at, layout.metadata_at].map(|at| at as usize);
-        let (first, second, span) = match index.header().algorithm.has_ranks() {
-            true => (metadata_at..bytes.len(), payload_at..metadata_at, 4),
+        let (first, second, lines) = match index.header().algorithm.has_ranks() {
+            true => (metadata_at..bytes.len(), payload_at..metadata_at, 1),
             // Which rows they are is known from a byte that is nearly always in a cache.
-            false => (metadata_at..metadata_at + 1 + LINE, metadata_at..bytes.len(), 256),
+            false => (metadata_at..metadata_at + 2 * LINE, metadata_at..bytes.len(), 4),
         };
         let mut place =
             |region: &Range<usize>, bytes: usize| region.start + draw((region.len() - bytes) as u64) as usize;
-        let places = (0..queries).map(|_| [place(&first, LINE), place(&second, span)]).collect();
-        Pattern { bytes, places, span }
+        let places = (0..queries).map(|_| [place(&first, LINE), place(&second, lines * LINE)]).collect();
+        Pattern { bytes, places, lines }
+    }
+
+    /// Nothing but the accesses.
+    pub(crate) fn measure(&self) -> Times {
+        if self.lines == 1 { self.in_lines::<1>() } else { self.in_lines::<4>() }
     }
 
     /// A byte of each line.
     #[inline(always)]
-    fn second(&self, at: usize) -> u64 {
-        (0..self.span).step_by(LINE).fold(0, |sum, line| sum ^ u64::from(self.bytes[at + line]))
+    fn second<const LINES: usize>(&self, at: usize) -> u64 {
+        (0..LINES).fold(0, |sum, line| sum ^ u64::from(self.bytes[at + line * LINE]))
     }
 
-    pub(crate) fn measure(&self) -> Times {
+    fn in_lines<const LINES: usize>(&self) -> Times {
         let none = black_box(0);
-        let first = |places: &Places, none| usize::from(self.bytes[places[0]] & none);
-        let pair = |places: &Places| self.second(places[1] + first(places, none));
+        let second_at = |places: &Places| places[1] + usize::from(self.bytes[places[0]] & none);
+        let pair = |places: &Places| self.second::<LINES>(second_at(places));
         Times {
             looped: best(&self.places, |places| places.iter().map(pair).sum()),
             batched: best(&self.places, |places| {
                 let mut sum = 0;
                 for places in places.chunks(GROUP) {
                     places.iter().for_each(|places| lanes::prefetch(self.bytes, places[0]));
-                    for places in places {
-                        let at = places[1] + first(places, none);
-                        (0..self.span).step_by(LINE).for_each(|line| lanes::prefetch(self.bytes, at + line));
+                    for at in places.iter().map(second_at) {
+                        (0..LINES).for_each(|line| lanes::prefetch(self.bytes, at + line * LINE));
                     }
-                    sum += places.iter().map(|places| self.second(places[1])).sum::<u64>();
+                    sum += places.iter().map(|places| self.second::<LINES>(places[1])).sum::<u64>();
                 }
                 sum
             }),
@@ -88,29 +105,35 @@ impl<'a> Pattern<'a> {
         }
     }
 
-    /// Of a loop of pairs of accesses, with so many instructions between them.
-    fn with_turns<const N: usize>(&self) -> f64 {
+    /// Of a loop of pairs of accesses, with so many instructions before the first of them, and between the two.
+    fn with_turns<const BEFORE: usize, const BETWEEN: usize>(&self) -> f64 {
         let none = black_box(0);
         best(&self.places, |places| {
             let pair = |places: &Places| {
-                let first = lanes::turn::<N>(self.bytes[places[0]].into());
-                self.second(places[1] + (first & none) as usize)
+                let first_at = places[0] + lanes::turn::<BEFORE>(places[0] as u64 & none) as usize;
+                let between = lanes::turn::<BETWEEN>(self.bytes[first_at].into());
+                self.second::<1>(places[1] + (between & none) as usize)
             };
             places.iter().map(pair).sum()
         })
     }
 
-    /// Numbers of instructions between two accesses, and nanoseconds for a pair.
-    pub(crate) fn window(&self) -> Vec<(usize, f64)> {
-        let times = [
-            self.with_turns::<0>(),
-            self.with_turns::<32>(),
-            self.with_turns::<64>(),
-            self.with_turns::<96>(),
-        ];
-        [0, 32, 64, 96].into_iter().zip(times).collect()
+    /// Nanoseconds for a pair with 0, 32, 64 and 96 instructions before the first access; and between the two.
+    pub(crate) fn windows(&self) -> [Window; 2] {
+        let none = self.with_turns::<0, 0>();
+        let before = [self.with_turns::<32, 0>(), self.with_turns::<64, 0>(), self.with_turns::<96, 0>()];
+        let between = [self.with_turns::<0, 32>(), self.with_turns::<0, 64>(), self.with_turns::<0, 96>()];
+        [before, between].map(|[a, b, c]| [(0, none), (32, a), (64, b), (96, c)])
+    }
+
+    /// The same accesses, all to the places of the first.
+    pub(crate) fn near(&self) -> Self {
+        Pattern { places: vec![self.places[0]; self.places.len()], ..*self }
     }
 }
+
+/// Numbers of instructions, and nanoseconds.
+pub(crate) type Window = [(usize, f64); 4];
 
 /// Nanoseconds for each instruction that is added, by least squares.
 pub(crate) fn slope(points: &[(usize, f64)]) -> f64 {

@@ -30,6 +30,7 @@ pub(crate) struct Roofs {
     pub(crate) mix: f64,
     pub(crate) pilot: Option<f64>,
     pub(crate) rotated_word: Option<f64>,
+    pub(crate) lap: Option<f64>,
     pub(crate) row: Option<f64>,
     pub(crate) step: f64,
     pub(crate) counter: f64,
@@ -83,6 +84,7 @@ impl Roofs {
             mix: nanoseconds(ROUNDS, || mixes(black_box(&keys))),
             pilot: in_lanes(|| lanes::pilots(black_box(&folds), hashes.as_chunks().0, &taken)),
             rotated_word: in_lanes(|| lanes::rotated_words(black_box(&layouts), columns)),
+            lap: in_lanes(|| lanes::laps(4096)),
             row: in_lanes(|| lanes::back_substitution(black_box(&equations))),
             step: nanoseconds(ROUNDS, || elimination(black_box(&equations))),
             counter: nanoseconds(ROUNDS, || {
