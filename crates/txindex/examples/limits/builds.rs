@@ -4,13 +4,10 @@
 use std::{
     ops::{ControlFlow, Range},
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
 };
 
-use icecore_diskio::{Disk, IfExists, ReadAt, RealDisk, Result, WriteAt};
+use icecore_diskio::{Disk, IfExists, RealDisk};
 use icecore_ledger::{LedgerRange, LedgerSeq};
 use icecore_streamhash::{Algorithm, Options, Path as Instructions, SortedBuilder, UnsortedBuilder};
 use icecore_txindex as txindex;
@@ -40,25 +37,22 @@ pub(crate) struct Parts {
     pub(crate) total: f64,
     /// Taking keys in.
     pub(crate) intake: f64,
-    /// In calls to the disk.
-    pub(crate) disk: f64,
 }
 
 impl Parts {
-    pub(crate) const NONE: Self = Parts { total: f64::INFINITY, intake: 0.0, disk: 0.0 };
+    pub(crate) const NONE: Self = Parts { total: f64::INFINITY, intake: 0.0 };
 
     pub(crate) fn least(self, other: Self) -> Self {
         if other.total < self.total { other } else { self }
     }
 
     pub(crate) fn each(self, keys: usize) -> Self {
-        let [total, intake, disk] = [self.total, self.intake, self.disk].map(|part| part / keys as f64);
-        Parts { total, intake, disk }
+        Parts { total: self.total / keys as f64, intake: self.intake / keys as f64 }
     }
 
-    /// All but the others.
-    pub(crate) fn solve(&self) -> f64 {
-        self.total - self.intake - self.disk
+    /// All but taking keys in.
+    pub(crate) fn rest(&self) -> f64 {
+        self.total - self.intake
     }
 }
 
@@ -95,17 +89,15 @@ impl Plan {
 
     /// Builds out of sorted keys. A block is solved and written when the first key of the next one comes.
     pub(crate) fn sorted(&self, path: &Path, keys: &[Key], blocks: &[Block]) -> Any<Parts> {
-        let timed = Arc::new(TimedDisk::default());
-        let disk: Arc<dyn Disk> = timed.clone();
         let (begin, mut intake, mut sampled) = (processor(), 0, 0);
-        let mut builder = SortedBuilder::create_on(&disk, path, keys.len() as u64, self.options())?;
+        let mut builder = SortedBuilder::create(path, keys.len() as u64, self.options())?;
         for (nth, block) in blocks.iter().filter(|block| !block.keys.is_empty()).enumerate() {
             let Range { start, end } = block.keys;
             builder.add(&keys[start], self.payload(start))?;
             let is_sample = nth % SAMPLE == 0;
             let after = if is_sample { processor() } else { 0 };
-            for number in start + 1..end {
-                builder.add(&keys[number], self.payload(number))?;
+            for (number, key) in (start + 1..).zip(&keys[start + 1..end]) {
+                builder.add(key, self.payload(number))?;
             }
             if is_sample {
                 intake += processor() - after;
@@ -115,7 +107,7 @@ impl Plan {
         builder.finish()?;
         let total = (processor() - begin) as f64;
         let intake = intake as f64 * keys.len() as f64 / sampled as f64;
-        Ok(Parts { total, intake, disk: timed.spent.load(Ordering::Relaxed) as f64 })
+        Ok(Parts { total, intake })
     }
 
     /// Builds out of keys in no order.
@@ -218,85 +210,4 @@ pub(crate) fn lucky_pilots(keys: &[Key], blocks: &[Block], mut draw: impl FnMut(
         }
     }
     lucky
-}
-
-/// The machine's disk, and how long it was made use of.
-#[derive(Debug, Default)]
-struct TimedDisk {
-    spent: Arc<AtomicU64>,
-}
-
-struct TimedFile {
-    file: Box<dyn WriteAt>,
-    spent: Arc<AtomicU64>,
-}
-
-fn timed<T>(spent: &AtomicU64, call: impl FnOnce() -> T) -> T {
-    let begin = processor();
-    let done = call();
-    spent.fetch_add(processor() - begin, Ordering::Relaxed);
-    done
-}
-
-impl TimedDisk {
-    fn file(&self, open: impl FnOnce() -> Result<Box<dyn WriteAt>>) -> Result<Box<dyn WriteAt>> {
-        let file = timed(&self.spent, open)?;
-        Ok(Box::new(TimedFile { file, spent: Arc::clone(&self.spent) }))
-    }
-}
-
-impl WriteAt for TimedFile {
-    fn write_all_at(&self, buf: &[u8], offset: u64) -> Result<()> {
-        timed(&self.spent, || self.file.write_all_at(buf, offset))
-    }
-
-    fn read_back_at(&self, buf: &mut [u8], offset: u64) -> Result<()> {
-        timed(&self.spent, || self.file.read_back_at(buf, offset))
-    }
-
-    fn sync(&self) -> Result<()> {
-        timed(&self.spent, || self.file.sync())
-    }
-
-    fn start_writeback(&self, offset: u64, len_bytes: u64) {
-        timed(&self.spent, || self.file.start_writeback(offset, len_bytes));
-    }
-}
-
-impl Disk for TimedDisk {
-    fn open(&self, path: &Path) -> Result<Box<dyn ReadAt>> {
-        RealDisk.open(path)
-    }
-
-    fn create_exclusive(&self, path: &Path) -> Result<Box<dyn WriteAt>> {
-        self.file(|| RealDisk.create_exclusive(path))
-    }
-
-    fn scratch(&self, dir: &Path) -> Result<Box<dyn WriteAt>> {
-        self.file(|| RealDisk.scratch(dir))
-    }
-
-    fn rename(&self, from: &Path, to: &Path, if_exists: IfExists) -> Result<()> {
-        timed(&self.spent, || RealDisk.rename(from, to, if_exists))
-    }
-
-    fn remove(&self, path: &Path) -> Result<()> {
-        timed(&self.spent, || RealDisk.remove(path))
-    }
-
-    fn create_dir_all(&self, dir: &Path) -> Result<()> {
-        RealDisk.create_dir_all(dir)
-    }
-
-    fn sync_dir(&self, dir: &Path) -> Result<()> {
-        timed(&self.spent, || RealDisk.sync_dir(dir))
-    }
-
-    fn file_len(&self, path: &Path) -> Result<Option<u64>> {
-        RealDisk.file_len(path)
-    }
-
-    fn list(&self, dir: &Path) -> Result<Vec<String>> {
-        RealDisk.list(dir)
-    }
 }

@@ -175,8 +175,8 @@ mod x86 {
     pub(crate) fn turn<const N: usize>(mut word: u64) -> u64 {
         // SAFETY: changes nothing but its register.
         unsafe {
-            asm!(".rept {n}", "rol {word}, 1", ".endr", n = const N, word = inout(reg) word,
-                 options(pure, nomem, nostack));
+            asm!(".rept {n}", "lea {word}, [{word} + 1]", ".endr", n = const N, word = inout(reg) word,
+                 options(pure, nomem, nostack, preserves_flags));
         }
         word
     }
@@ -212,7 +212,7 @@ mod elsewhere {
 
     #[inline(always)]
     pub(crate) fn turn<const N: usize>(word: u64) -> u64 {
-        (0..N).fold(word, |word, _| std::hint::black_box(word.rotate_left(1)))
+        (0..N).fold(word, |word, _| std::hint::black_box(word.wrapping_add(1)))
     }
 }
 

@@ -18,7 +18,8 @@ pub(crate) fn lines() -> String {
     let load = file("/proc/loadavg");
     let load: f64 = load.split(' ').next().and_then(|load| load.parse().ok()).unwrap_or(0.0);
     let mut lines = format!(
-        "* Machine: {}, {cores} cores, Linux {}, {}\n* Transparent huge pages: {}\n* Load average at the start: {load:.2}\n",
+        "* Machine: {}, {cores} cores, Linux {}, {}\n* Transparent huge pages: {}\n\
+         * Load average at the start: {load:.2}\n",
         field(&file("/proc/cpuinfo"), "model name"),
         file("/proc/sys/kernel/osrelease").trim(),
         jiff::Timestamp::now().strftime("%Y-%m-%d"),

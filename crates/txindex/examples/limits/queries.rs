@@ -110,7 +110,7 @@ impl<'a> Pattern<'a> {
         let none = black_box(0);
         best(&self.places, |places| {
             let pair = |places: &Places| {
-                let first_at = places[0] + lanes::turn::<BEFORE>(places[0] as u64 & none) as usize;
+                let first_at = places[0] + (lanes::turn::<BEFORE>(places[0] as u64) & none) as usize;
                 let between = lanes::turn::<BETWEEN>(self.bytes[first_at].into());
                 self.second::<1>(places[1] + (between & none) as usize)
             };

@@ -1,5 +1,7 @@
 //! The page.
 
+use icecore_streamhash::Algorithm;
+
 use crate::{
     Measured,
     queries::{Window, slope},
@@ -56,6 +58,8 @@ pub(crate) fn text(measured: &Measured, machine: &str) -> String {
     kernels.extend(rows(measured).iter().map(Row::cells));
     let mut lookups = vec![cells(LOOKUP_HEAD)];
     lookups.extend(measured.lookups.iter().map(lookup_cells));
+    let ptrhash = measured.lookups.iter().find(|lookups| lookups.algorithm == Algorithm::PtrHash);
+    let latency = ptrhash.map_or(0.0, |lookups| lookups.needed.latency);
     format!(
         "# How far the index is from its limits
 
@@ -78,8 +82,8 @@ others, comes on top); steps are counted by entering a file's equations once mor
 much work at the roof. *Taken*: the processor's time, without waiting for the device.
 
 Where one part ends and another begins: keys are taken in until the first one of the next block
-comes; the file is what is spent in calls to the disk; what is kept is the difference to a build
-without payload and fingerprint; a search beyond the first seeds or pilots, eight in lanes and
+comes; payload and fingerprint, with their part of the file, are the difference to a build
+without; a search beyond the first seeds or pilots, eight in lanes and
 one without, is the difference to a build of as many keys that are chosen such that those fit.
 
 {kernels}
@@ -99,15 +103,18 @@ between, the first needs the access); pairs are independent.
 
 {window}
 What an instruction costs more where accesses miss is not its execution but its place. Those
-before the first access are done at once, but keep registers until everything before them is
-done too; those between wait for it in the scheduler. Both are few, so that the more instructions
-a lookup has, the fewer lookups wait for memory together. Whoever asks one by one pays this for
-each instruction; a batch does not, as its prefetches wait nowhere.
+before the first access are done at once, but keep a register each until everything before them
+is done too; those between wait for the access. Either way the processor runs out of places: a
+pair alone takes {latency} ns, in which about {in_flight} instructions are in flight. The more of them a
+lookup has, the fewer lookups wait for memory together, and whoever asks one by one pays this for
+each instruction. A batch does not: a prefetch is done before its line is there.
 ",
         keys = measured.keys,
         roofs = roof_table(&measured.roofs),
         kernels = table(&kernels, true),
         lookups = table(&lookups, true),
         window = window_table(&measured.windows),
+        latency = digits(latency),
+        in_flight = (latency / slope(&measured.windows[0])).round(),
     )
 }

@@ -95,7 +95,7 @@ impl Roofs {
             store: nanoseconds(ROUNDS, || {
                 let len = slots.len() as u64;
                 for &place in &places {
-                    slots[((place as u64 >> 32) * len >> 32) as usize] = (place as u32).to_le_bytes();
+                    slots[(((place as u64 >> 32) * len) >> 32) as usize] = (place as u32).to_le_bytes();
                 }
                 black_box(&slots);
                 places.len()

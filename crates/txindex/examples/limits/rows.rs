@@ -71,6 +71,9 @@ const KEPT_BYTES: f64 = 4.0;
 /// Of a key and its payload, in the memory of a block; and in a run.
 const ENTRY_BYTES: f64 = 24.0;
 const RUN_BYTES: f64 = 20.0;
+/// Keys to a bucket of fast, and rows to a key of compact, as their formats have them.
+const FAST_BUCKET_KEYS: f64 = 4.65;
+const COMPACT_ROWS: f64 = 20.0 / 21.0;
 
 fn title(algorithm: Algorithm) -> &'static str {
     match algorithm {
@@ -91,28 +94,28 @@ fn around(build: &Build, roofs: &Roofs) -> Vec<Row> {
             ("B kept", ENTRY_BYTES, roofs.copy_near),
         ]),
         taken: build.parts.intake,
-        holds: "instructions more than bytes: which block a key is of, whether it has room, whether the payload fits",
+        holds: "instructions more than bytes: a key's block, whether it has room, whether the payload fits",
     }];
     if let Some(bare) = &build.bare {
         rows.push(Row {
             kernel: format!("{name}: payload and fingerprint"),
-            needed: Needed::Works(vec![("store", 1.0, roofs.store), ("B hashed", KEPT_BYTES, roofs.hash)]),
-            taken: build.parts.solve() - bare.solve(),
-            holds: "a product for the fingerprint, the payload carried along with its key, one more copy to the file's buffer",
+            needed: Needed::Works(vec![
+                ("store", 1.0, roofs.store),
+                ("B hashed", KEPT_BYTES, roofs.hash),
+                ("B written", KEPT_BYTES, roofs.write),
+            ]),
+            taken: build.parts.total - bare.total,
+            holds: "the payload carried along with its key, the fingerprint, a copy to the file's buffer; \
+                    beginning to write back while there is more to come",
         });
     }
-    rows.push(Row {
-        kernel: format!("{name}: file"),
-        needed: Needed::Works(vec![("B written", build.file_bytes, roofs.write)]),
-        taken: build.parts.disk,
-        holds: "beginning to write back while there is more to come, and the final sync",
-    });
     rows
 }
 
-/// What solving takes beside what is kept for keys.
-fn solving(build: &Build) -> f64 {
-    build.bare.as_ref().unwrap_or(&build.parts).solve()
+/// What is neither taking keys in nor due to what is kept for them: nanoseconds, and the file's bytes.
+fn solving(build: &Build, roofs: &Roofs) -> (f64, Work) {
+    let (parts, kept) = build.bare.as_ref().map_or((&build.parts, 0.0), |bare| (bare, KEPT_BYTES));
+    (parts.rest(), ("B written", build.file_bytes - kept, roofs.write))
 }
 
 fn bijection(build: &Build, roofs: &Roofs) -> Vec<Row> {
@@ -125,7 +128,8 @@ fn bijection(build: &Build, roofs: &Roofs) -> Vec<Row> {
     };
     let mix = mix.unwrap_or(roofs.mix);
     let [all, first] = [build.tries, *first].map(|tries| if in_lanes { tries.whole } else { tries.exact });
-    let search = build.parts.solve() - lucky.solve();
+    let search = build.parts.rest() - lucky.rest();
+    let (all_taken, written) = solving(build, roofs);
     vec![
         Row {
             kernel: format!("Bijection: search beyond the first seeds, {name:?}"),
@@ -133,7 +137,7 @@ fn bijection(build: &Build, roofs: &Roofs) -> Vec<Row> {
             taken: search,
             holds: match in_lanes {
                 true => {
-                    "each place becomes a bit of a mask, which is compared; buckets that found none are kept for another round"
+                    "a place becomes a bit of a mask, which is compared; buckets without a seed go into another round"
                 }
                 false => {
                     "a bit for each place; seeds are tried four at a time, and nobody foresees a bucket's last four"
@@ -142,16 +146,21 @@ fn bijection(build: &Build, roofs: &Roofs) -> Vec<Row> {
         },
         Row {
             kernel: format!("Bijection: the rest of solving, {name:?}"),
-            needed: Needed::Works(vec![("mixes", first + 1.0, mix), ("counters", 2.0, roofs.counter)]),
-            taken: solving(build) - search,
-            holds: "keys scattered into columns by size, and codes put together, one bucket after the other: stores and shifts",
+            needed: Needed::Works(vec![
+                ("mixes", first + 1.0, mix),
+                ("counters", 2.0, roofs.counter),
+                written,
+            ]),
+            taken: all_taken - search,
+            holds: "keys scattered into columns by size, codes put together bucket by bucket: stores and shifts",
         },
     ]
 }
 
 fn ptrhash(build: &Build, roofs: &Roofs) -> Vec<Row> {
     let (Some((lucky, first)), Some(pilot)) = (&build.lucky, roofs.pilot) else { return Vec::new() };
-    let search = build.parts.solve() - lucky.solve();
+    let search = build.parts.rest() - lucky.rest();
+    let (all_taken, written) = solving(build, roofs);
     vec![
         Row {
             kernel: "PTRHash: search beyond the first pilots".into(),
@@ -161,40 +170,48 @@ fn ptrhash(build: &Build, roofs: &Roofs) -> Vec<Row> {
         },
         Row {
             kernel: "PTRHash: the rest of solving".into(),
-            needed: Needed::Works(vec![("slots", first.whole, pilot), ("counters", 3.0, roofs.counter)]),
-            taken: solving(build) - search,
-            holds: "keys scattered into buckets of a block that is larger than the nearest cache; each key's slot, through three tables",
+            needed: Needed::Works(vec![
+                ("slots", first.whole, pilot),
+                ("counters", 3.0, roofs.counter),
+                written,
+            ]),
+            taken: all_taken - search,
+            holds: "keys scattered into a block larger than the nearest cache; each key's slot, through three tables",
         },
     ]
 }
 
 fn fast(build: &Build, roofs: &Roofs) -> Vec<Row> {
     let (Some(word), Some(lap)) = (roofs.rotated_word, roofs.lap) else { return Vec::new() };
+    let (taken, written) = solving(build, roofs);
     vec![Row {
         kernel: "fast: solving".into(),
         needed: Needed::Works(vec![
             ("mix", 1.0, roofs.mix),
             ("rotated words", 4.0, word),
             ("counters", 2.0, roofs.counter),
-            ("laps", 1.0 / 4.65, lap),
+            ("laps", 1.0 / FAST_BUCKET_KEYS, lap),
+            written,
         ]),
-        taken: solving(build),
-        holds: "a chain: words, scores, the least of them, what it takes, store; and the next bucket, one in five keys, loads that",
+        taken,
+        holds: "a chain: words, scores, the least, what it takes, a store, which the next bucket loads",
     }]
 }
 
 fn compact(build: &Build, roofs: &Roofs) -> Vec<Row> {
     let Some(row) = roofs.row else { return Vec::new() };
+    let (taken, written) = solving(build, roofs);
     vec![Row {
         kernel: "compact: solving".into(),
         needed: Needed::Works(vec![
             ("mixes", 2.0, roofs.mix),
             ("steps", build.steps, roofs.step),
-            ("rows", 20.0 / 21.0, row),
+            ("rows", COMPACT_ROWS, row),
             ("counters", 2.0, roofs.counter),
+            written,
         ]),
-        taken: build.parts.solve(),
-        holds: "sorting equations by start; nobody foresees a chain's last step, so that the next key's chain does not begin before",
+        taken,
+        holds: "sorting equations; nobody foresees a chain's last step, so that the next one begins late",
     }]
 }
 
@@ -219,7 +236,7 @@ pub(crate) fn rows(measured: &Measured) -> Vec<Row> {
         let around = around(build, roofs);
         if algorithm == Algorithm::Bijection {
             let limits = own.iter().chain(&around[1..]).map(Row::limit);
-            bijection_alone = (limits.sum(), build.parts.solve() + build.parts.disk);
+            bijection_alone = (limits.sum(), build.parts.rest());
             own.extend(around);
         } else {
             let kernel = format!("{}: keys taken in, what is kept of them, file", title(algorithm));
@@ -268,12 +285,12 @@ pub(crate) fn rows(measured: &Measured) -> Vec<Row> {
 fn lookup_holds(algorithm: Algorithm) -> &'static str {
     match algorithm {
         Algorithm::Bijection => {
-            "everywhere: codes of sizes and seeds of up to 128 buckets are gone through, in cache"
+            "codes of sizes and seeds of up to 128 buckets are gone through; in a loop the block's lines, each known from the last"
         }
         Algorithm::Compact => {
             "loop: the window, see below; batches: two products, and 64 rows chosen and put together"
         }
-        _ => "loop: the window, see below; batches: instructions, nearly as many ns where nothing misses",
+        _ => "loop: the window, see below; batches: instructions, most of the time also where nothing misses",
     }
 }
 
