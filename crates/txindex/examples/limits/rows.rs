@@ -71,6 +71,8 @@ const KEPT_BYTES: f64 = 4.0;
 /// Of a key and its payload, in the memory of a block; and in a run.
 const ENTRY_BYTES: f64 = 24.0;
 const RUN_BYTES: f64 = 20.0;
+/// Of a key and its payload, while they wait for the others.
+const ASIDE_BYTES: f64 = 19.0;
 /// Keys to a bucket of fast, and rows to a key of compact, as their formats have them.
 const FAST_BUCKET_KEYS: f64 = 4.65;
 const COMPACT_ROWS: f64 = 20.0 / 21.0;
@@ -105,8 +107,7 @@ fn around(build: &Build, roofs: &Roofs) -> Vec<Row> {
                 ("B written", KEPT_BYTES, roofs.write),
             ]),
             taken: build.parts.total - bare.total,
-            holds: "the payload carried along with its key, the fingerprint, a copy to the file's buffer; \
-                    beginning to write back while there is more to come",
+            holds: "the payload carried along with its key, one more copy, and the file written back while more is to come",
         });
     }
     rows
@@ -271,11 +272,11 @@ pub(crate) fn rows(measured: &Measured) -> Vec<Row> {
     let unsorted = Row {
         kernel: "unsorted: keys brought into order".into(),
         needed: Needed::Works(vec![
-            ("B kept", ENTRY_BYTES, roofs.copy_far),
-            ("B fetched", ENTRY_BYTES, roofs.copy_far),
+            ("B set aside", ASIDE_BYTES, roofs.copy_far),
+            ("B fetched", ASIDE_BYTES, roofs.copy_far),
         ]),
         taken: measured.unsorted.total - sorted_total,
-        holds: "one place far from the other for each key, twice; what memory does not hold goes to a file and comes back",
+        holds: "a store among many partitions, and later one among the blocks of a partition; memory touched for the first time",
     };
     rows.extend([cut, all, unsorted]);
     rows
