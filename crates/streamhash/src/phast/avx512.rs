@@ -132,7 +132,7 @@ fn place_few(laps: &mut [Lap; 2], begin: u32, keys: &[u64]) -> u8 {
     // SAFETY: of eight words, those are loaded that are there.
     let layouts = unsafe { _mm512_maskz_loadu_epi64(present, keys.as_ptr().cast()) };
     let wrapped = _mm512_set1_epi64(((1u64 << begin) - 1).cast_signed());
-    let [first, second] = laps.each_mut().map(|lap| lap.as_chunks_mut::<LANES>().0);
+    let [first, second] = laps.each_mut().map(|lap| lap.0.as_chunks_mut::<LANES>().0);
     let (low, high) = (
         _mm512_ternarylogic_epi64::<0xCA>(wrapped, load(&second[0]), load(&first[0])),
         _mm512_ternarylogic_epi64::<0xCA>(wrapped, load(&second[1]), load(&first[1])),

@@ -34,8 +34,10 @@ pub(super) const COST: [u8; ROWS as usize] = {
 
 pub(super) const MAX_COLUMNS: usize = 1 << COLUMN_BITS;
 
-/// A word per column, a bit per row.
-pub(super) type Lap = [u64; MAX_COLUMNS];
+/// A word per column, a bit per row; in whole lines of the cache, as vectors of eight words are loaded and stored.
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+pub(super) struct Lap(pub(super) [u64; MAX_COLUMNS]);
 
 /// The keys of a level, and what became of them; memory for one level after the other.
 #[derive(Default)]
@@ -64,7 +66,7 @@ impl Sweep {
         self.seeds.resize(shape.buckets as usize, 0);
         self.laps.clear();
         // A slice reaches into the lap after the one that it begins in.
-        self.laps.resize(((shape.slots >> shape.column_bits) / ROWS) as usize + 2, [0; MAX_COLUMNS]);
+        self.laps.resize(((shape.slots >> shape.column_bits) / ROWS) as usize + 2, Lap([0; MAX_COLUMNS]));
         let buckets = Buckets {
             shape,
             order: &self.order,
@@ -98,8 +100,8 @@ impl Sweep {
         let lap_slots = ROWS << shape.column_bits;
         for (lap, begin) in self.laps.iter().zip((0..shape.slots).step_by(lap_slots as usize)) {
             // The same lap, slot by slot.
-            let mut free: Lap = [0; MAX_COLUMNS];
-            for (column, &word) in lap.iter().take(1 << shape.column_bits).enumerate() {
+            let mut free = [0u64; MAX_COLUMNS];
+            for (column, &word) in lap.0.iter().take(1 << shape.column_bits).enumerate() {
                 let mut rows = !word;
                 while rows != 0 {
                     let slot = (rows.trailing_zeros() as usize) << shape.column_bits | column;
@@ -250,7 +252,7 @@ fn best<const BITS: u32>(laps: &[Lap; 2], begin: u32, keys: &[u64], tried: u32) 
         for (row, &key) in rows.iter_mut().zip(keys) {
             let column;
             (column, *row) = offset::<BITS>(key, layout);
-            let word = laps[0][column] & !wrapped | laps[1][column] & wrapped;
+            let word = laps[0].0[column] & !wrapped | laps[1].0[column] & wrapped;
             taken |= word.rotate_right(*row);
         }
         if taken == u64::MAX {
@@ -279,7 +281,7 @@ fn take<const BITS: u32>(laps: &mut [Lap; 2], begin: u32, keys: &[u64], seed: u8
     for &key in keys {
         let (column, row) = offset::<BITS>(key, u32::from(seed) % LAYOUTS);
         let row = (row + u32::from(seed >> 2)) % ROWS;
-        let word = &mut laps[usize::from(row < begin)][column];
+        let word = &mut laps[usize::from(row < begin)].0[column];
         if *word >> row & 1 != 0 {
             *laps = before;
             return false;
