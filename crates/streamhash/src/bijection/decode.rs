@@ -1,5 +1,5 @@
 #[cfg(target_arch = "x86_64")]
-mod avx512;
+mod x86;
 
 use super::{
     BUCKETS, BUCKETS_PER_CHECKPOINT, CHECKPOINT_BYTES, CHECKPOINTS, EMPTY, LIST_CHECK, LISTED_SEED_BITS,
@@ -13,7 +13,10 @@ use crate::{algorithm::Damage, key::Key, prefetch::prefetch};
 pub(crate) struct Decoder {
     seed: u64,
     #[cfg(target_arch = "x86_64")]
-    avx512: Option<avx512::Avx512>,
+    avx512: Option<x86::Avx512>,
+    /// For kept checkpoints.
+    #[cfg(target_arch = "x86_64")]
+    bmi: Option<x86::Bmi>,
 }
 
 impl Decoder {
@@ -21,7 +24,9 @@ impl Decoder {
         Decoder {
             seed,
             #[cfg(target_arch = "x86_64")]
-            avx512: avx512::Avx512::detect(),
+            avx512: x86::Avx512::detect(),
+            #[cfg(target_arch = "x86_64")]
+            bmi: x86::Bmi::detect(),
         }
     }
 
@@ -31,6 +36,8 @@ impl Decoder {
         Decoder {
             #[cfg(target_arch = "x86_64")]
             avx512: None,
+            #[cfg(target_arch = "x86_64")]
+            bmi: None,
             ..self
         }
     }
@@ -55,8 +62,8 @@ impl Decoder {
         key: Key,
     ) -> Option<Option<u32>> {
         #[cfg(target_arch = "x86_64")]
-        if let Some(avx512) = self.avx512 {
-            return avx512.slot_kept(blob, keys, kept.before(bucket_of(key.k0)), key, self.seed);
+        if let Some(bmi) = self.bmi {
+            return bmi.slot_kept(blob, keys, kept.before(bucket_of(key.k0)), key, self.seed);
         }
         let _ = (blob, keys, kept, key);
         None
@@ -83,10 +90,10 @@ impl Decoder {
         if let Some(avx512) = self.avx512
             && asked.iter().all(|asked| asked.kept.is_none())
         {
-            for (group, asked) in asked.chunks(avx512::MAX_KEYS).enumerate() {
+            for (group, asked) in asked.chunks(x86::MAX_KEYS).enumerate() {
                 avx512.slots(asked, self.seed, |i, slot| {
                     let slot = slot.map_or_else(|| self.slot(&asked[i]), Ok);
-                    found(group * avx512::MAX_KEYS + i, slot);
+                    found(group * x86::MAX_KEYS + i, slot);
                 });
             }
             return;
@@ -553,7 +560,7 @@ mod tests {
                 assert!(found.iter().flatten().eq(&slots[done..done + batch.len()]));
                 #[cfg(target_arch = "x86_64")]
                 if let (Some(avx512), None) = (quick.avx512, kept) {
-                    let batch = &batch[..batch.len().min(avx512::MAX_KEYS)];
+                    let batch = &batch[..batch.len().min(x86::MAX_KEYS)];
                     avx512.slots(batch, seed, |_, slot| left += usize::from(slot.is_none()));
                 }
                 rest = after;

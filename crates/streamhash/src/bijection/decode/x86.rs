@@ -1,4 +1,4 @@
-//! Slots with AVX-512: walking over the buckets of a stretch, all sizes of a word at a time, then one code after the
+//! Slots with what x86-64 may have beyond its beginnings. With AVX-512: walking over the buckets of a stretch, all sizes of a word at a time, then one code after the
 //! other in as few steps as can be.
 //!
 //! ```text
@@ -7,10 +7,10 @@
 //! list        word >> length >> trailing zeros; eight codes, then a new word
 //! ```
 //!
-//! `lanes` does the same for many keys at once, and `kept` has little to walk over.
+//! `lanes` does the same for many keys at once; `kept` has little to walk over, and needs no vectors.
 //!
-//! Contract: [`Avx512`] is proof that the processor has every feature that the functions here are compiled for; it comes
-//! from [`Avx512::detect`] alone. Vectors are loaded from and stored to arrays of their length.
+//! Contract: [`Avx512`] and [`Bmi`] are proof that the processor has every feature that the functions are compiled for
+//! that they lead to; they come from their `detect` alone. Vectors are loaded from and stored to arrays of their length.
 //!
 //! Whatever is unusual is left to the portable code, so that this need not know about it: small blocks, very large
 //! buckets, many or no buckets in a word, listed seeds, the end of a blob, and damage.
@@ -33,7 +33,35 @@ use crate::{
 
 pub(super) use lanes::MAX_KEYS;
 
-/// Proof that the processor has what this module is compiled for.
+/// Proof that the processor has what `kept` is compiled for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bmi(());
+
+impl Bmi {
+    pub(super) fn detect() -> Option<Self> {
+        let has_all = is_x86_feature_detected!("bmi1")
+            && is_x86_feature_detected!("bmi2")
+            && is_x86_feature_detected!("lzcnt")
+            && is_x86_feature_detected!("popcnt");
+        has_all.then_some(Bmi(()))
+    }
+
+    /// As [`super::slot`] from a checkpoint that is kept, or `None`.
+    #[inline(always)]
+    pub(super) fn slot_kept(
+        self,
+        blob: &[u8],
+        keys: u32,
+        kept: &Checkpoint,
+        key: Key,
+        seed: u64,
+    ) -> Option<Option<u32>> {
+        // SAFETY: there is no `self` where a feature is missing.
+        unsafe { kept::slot(blob, keys, kept, key, seed) }
+    }
+}
+
+/// Proof that it has what the rest of this module is compiled for.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Avx512(());
 
@@ -55,7 +83,7 @@ impl Avx512 {
     /// As [`super::slot`], or `None`.
     #[inline]
     pub(super) fn slot(self, asked: &Asked<'_>, seed: u64) -> Option<Option<u32>> {
-        // SAFETY: there is no `self` where a feature is missing.
+        // SAFETY: as above.
         unsafe { slot(asked, seed) }
     }
 
@@ -63,20 +91,6 @@ impl Avx512 {
     pub(super) fn slots(self, asked: &[Asked<'_>], seed: u64, found: impl FnMut(usize, Option<Option<u32>>)) {
         // SAFETY: as above.
         unsafe { lanes::slots(asked, seed, found) };
-    }
-
-    /// The same, from a checkpoint that is kept.
-    #[inline(always)]
-    pub(super) fn slot_kept(
-        self,
-        blob: &[u8],
-        keys: u32,
-        kept: &Checkpoint,
-        key: Key,
-        seed: u64,
-    ) -> Option<Option<u32>> {
-        // SAFETY: as above.
-        unsafe { kept::slot(blob, keys, kept, key, seed) }
     }
 }
 
