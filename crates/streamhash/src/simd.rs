@@ -28,6 +28,8 @@ pub(crate) trait Simd: Copy {
     fn multiply_low(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes;
     /// The low 64 bits of the products.
     fn multiply(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes;
+    /// Bits 32 to 63 of `(a ^ low) * b` in the low halves; the high halves are left undefined. Those of `low` are zero.
+    fn middle(self, a: Self::Lanes, low: Self::Lanes, b: Self::Lanes) -> Self::Lanes;
     /// The high half of each lane moved into the low half, zeros above.
     fn high_half(self, a: Self::Lanes) -> Self::Lanes;
     /// The greater one of each pair of halves.
@@ -246,6 +248,11 @@ mod x86 {
         }
 
         #[inline(always)]
+        fn middle(self, a: __m512i, low: __m512i, b: __m512i) -> __m512i {
+            self.high_half(self.multiply(self.xor(a, low), b))
+        }
+
+        #[inline(always)]
         fn high_half(self, a: __m512i) -> __m512i {
             // SAFETY: as above.
             unsafe { _mm512_srli_epi64::<32>(a) }
@@ -381,6 +388,15 @@ mod x86 {
                     _mm256_add_epi64(low[1], _mm256_slli_epi64::<32>(across[1])),
                 ]
             }
+        }
+
+        #[inline(always)]
+        fn middle(self, a: [__m256i; 2], low: [__m256i; 2], b: [__m256i; 2]) -> [__m256i; 2] {
+            // Of lanes that are alike, this is alike.
+            let above = self.multiply_low(self.high_half(a), b);
+            let a = self.xor(a, low);
+            let across = self.add(self.multiply_low(a, self.high_half(b)), above);
+            self.add(across, self.high_half(self.multiply_low(a, b)))
         }
 
         #[inline(always)]

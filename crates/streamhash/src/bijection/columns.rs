@@ -11,29 +11,26 @@ pub(super) const LEN: usize = TOO_MANY_KEYS as usize + 8 * SPLIT;
 pub(super) const BUCKETS_LEN: usize = BUCKETS + 8;
 
 /// The words of the keys, mixed with the global seed, and what the lanes need of them for every seed.
-///
-/// A seed changes only the low half of `a`, so that the part of the product `a * b` that comes from its high half,
-/// `carry = (a >> 32) * b`, is the same for all: it is added from bit 32 on.
 pub(super) struct Columns {
     pub(super) a: [u64; LEN],
     pub(super) b: [u64; LEN],
-    /// The low 32 bits of `carry`.
-    pub(super) carry_low: [u64; LEN],
-    /// The 64 bits above.
-    pub(super) carry_high: [u64; LEN],
+    /// The high 32 bits of `a * b`, for each of the first seeds if the keys are steady.
+    pub(super) tops: [u64; LEN],
     pub(super) payloads: [u64; LEN],
+    /// Whether it is certain that `tops` are the same for all of the first seeds, which change only the lowest bits of `a`.
+    /// Of three hundred blocks of uniform keys all but one are steady.
+    pub(super) steady: bool,
 }
 
 impl Columns {
     pub(super) fn new() -> Self {
-        Columns { a: [0; LEN], b: [0; LEN], carry_low: [0; LEN], carry_high: [0; LEN], payloads: [0; LEN] }
+        Columns { a: [0; LEN], b: [0; LEN], tops: [0; LEN], payloads: [0; LEN], steady: false }
     }
 
     pub(super) fn swap(&mut self, i: usize, j: usize) {
         self.a.swap(i, j);
         self.b.swap(i, j);
-        self.carry_low.swap(i, j);
-        self.carry_high.swap(i, j);
+        self.tops.swap(i, j);
         self.payloads.swap(i, j);
     }
 }

@@ -1,10 +1,10 @@
 //! The seed searches, eight seeds at a time.
 //!
-//! A key's place among `m` is the high half of `x * m` where `x = high(a * b) ^ low(a * b)`, which takes four products of
-//! halves and two more for `m`. But a seed changes only the low half of `a`, and what the high half adds is known
-//! beforehand (see [`Columns`]): two products are left. And of the product with `m` the high half of `x` alone gives the
-//! place, unless the low half carries into it, which it hardly ever does: such a case is seen, and looked at again in plain
-//! arithmetic. All places of a bucket are ored into one mask, compared with "all" at the end; there is no way out before.
+//! A key's place among `m` is the high half of `x * m` where `x = high(a * b) ^ low(a * b)`. The high half of `x` alone gives
+//! the place, unless the low half carries into the product with `m`, which it hardly ever does: such a case is seen, and
+//! looked at again in plain arithmetic. So of `a * b` only bits 32 to 63 and 96 to 127 are wanted; and the first seeds do not
+//! reach up to bit 96, so that those above are the same for all of them and known beforehand (see [`Columns`]). All places
+//! of a bucket are ored into one mask, compared with "all" at the end; there is no way out before.
 //!
 //! Buckets of one size go through a few seeds all of them; those that found none are tried again with the next seeds. So
 //! no branch depends on a single seed, and the processor is never wrong about one for long.
@@ -32,7 +32,7 @@ const MAX_SIZE: usize = 31;
 /// What a place is computed from.
 #[derive(Clone, Copy)]
 struct Parts<L> {
-    /// The low half of `a * b` in its low half.
+    /// The low half of the mix in its low half.
     low: L,
     /// The high half of the mix in its low half.
     high: L,
@@ -49,37 +49,47 @@ impl<S: Simd> Lanes<S> {
 
     /// Mixes with `a` already changed by the seeds.
     #[inline(always)]
-    fn mix(self, a: S::Lanes, b: S::Lanes, carry_low: S::Lanes, carry_high: S::Lanes) -> Parts<S::Lanes> {
+    fn mix(self, a: S::Lanes, b: S::Lanes) -> Parts<S::Lanes> {
         let simd = self.0;
+        let (a_high, b_high) = (simd.high_half(a), simd.high_half(b));
         let low = simd.multiply_low(a, b);
-        let middle = simd.multiply_low(a, simd.high_half(b));
         // No more than 2^64 - 1: the product is at most (2^32 - 1)^2.
-        let middle = simd.add(simd.add(middle, carry_low), simd.high_half(low));
-        let top = simd.add(simd.high_half(middle), carry_high);
-        Parts { low, high: simd.xor(simd.high_half(top), middle), top }
+        let across = simd.add(simd.multiply_low(a, b_high), simd.high_half(low));
+        let low_half = simd.and(across, simd.splat(u32::MAX.into()));
+        let middle = simd.add(simd.multiply_low(a_high, b), low_half);
+        let carry = simd.add(simd.high_half(across), simd.high_half(middle));
+        let top = simd.add(simd.multiply_low(a_high, b_high), carry);
+        Parts { low: simd.xor(top, low), high: simd.xor(simd.high_half(top), middle), top }
     }
 
+    /// The high half of a key's mix in the low half, for some of the first seeds and if the keys are steady.
     #[inline(always)]
-    fn mix_key(self, keys: &Columns, at: usize, seeds: S::Lanes) -> Parts<S::Lanes> {
+    fn mix_first(self, keys: &Columns, at: usize, seeds: S::Lanes) -> S::Lanes {
         let splat = |word| self.0.splat(word);
-        let a = self.0.xor(splat(keys.a[at]), seeds);
-        self.mix(a, splat(keys.b[at]), splat(keys.carry_low[at]), splat(keys.carry_high[at]))
+        self.0.xor(self.0.middle(splat(keys.a[at]), seeds, splat(keys.b[at])), splat(keys.tops[at]))
     }
 
-    /// Which of the eight seeds from `base` on give `M` keys places of their own.
+    /// The same for any seeds and keys.
+    #[inline(always)]
+    fn mix_any(self, keys: &Columns, at: usize, seeds: S::Lanes) -> S::Lanes {
+        let a = self.0.xor(self.0.splat(keys.a[at]), seeds);
+        self.mix(a, self.0.splat(keys.b[at])).high
+    }
+
+    /// Which of the eight seeds from `base` on, some of the first, give `M` keys places of their own.
     #[inline(always)]
     fn fitting<const M: usize>(self, keys: &Columns, at: usize, base: u32) -> u32 {
         let (simd, seeds) = (self.0, self.seeds(base));
         let at = at.min(LEN - M);
         if M == 2 {
             // Different places are different top bits.
-            let both = simd.xor(self.mix_key(keys, at, seeds).high, self.mix_key(keys, at + 1, seeds).high);
+            let both = simd.xor(self.mix_first(keys, at, seeds), self.mix_first(keys, at + 1, seeds));
             return simd.bit_31(both);
         }
         let size = simd.splat(M as u64);
         let (mut taken, mut nearest) = (simd.splat(0), simd.splat(0));
         for i in 0..M {
-            let scaled = simd.multiply_low(self.mix_key(keys, at + i, seeds).high, size);
+            let scaled = simd.multiply_low(self.mix_first(keys, at + i, seeds), size);
             taken = simd.or(taken, simd.one_hot_halves(scaled));
             // A product with a power of two ends in zeros, into which nothing can be carried that matters.
             if !M.is_power_of_two() {
@@ -134,6 +144,18 @@ const fn carries_above(size: usize) -> u64 {
     (1 << 32) - size as u64
 }
 
+/// [`Search::sized`] for keys that are not steady.
+#[cold]
+#[inline(never)]
+fn sized_plain<const M: usize>(
+    keys: &Columns,
+    at: usize,
+    seeds: &mut [u32],
+    pending: &mut [u16],
+) -> usize {
+    Plain.sized::<M>(keys, at, seeds, pending)
+}
+
 /// [`Lanes::fitting`], exact for all keys.
 #[cold]
 #[inline(never)]
@@ -164,9 +186,11 @@ impl<S: Simd> Lanes<S> {
     #[inline(always)]
     fn fitting_any(self, keys: &Columns, at: usize, size: usize, base: u32) -> u32 {
         let (simd, seeds) = (self.0, self.seeds(base));
+        let first = base < FIRST_SEEDS && keys.steady;
         let (mut taken, mut nearest) = (simd.splat(0), simd.splat(0));
         for i in at..at + size {
-            let scaled = simd.multiply_low(self.mix_key(keys, i, seeds).high, simd.splat(size as u64));
+            let high = if first { self.mix_first(keys, i, seeds) } else { self.mix_any(keys, i, seeds) };
+            let scaled = simd.multiply_low(high, simd.splat(size as u64));
             taken = simd.or(taken, simd.one_hot_halves(scaled));
             nearest = simd.max_halves(nearest, scaled);
         }
@@ -180,11 +204,13 @@ impl<S: Simd> Lanes<S> {
     #[inline(always)]
     fn halving(self, keys: &Columns, at: usize, size: usize, base: u32) -> u32 {
         let (simd, seeds) = (self.0, self.seeds(base));
+        let first = base < FIRST_SEEDS && keys.steady;
         let half = simd.splat((size as u64 / 2) << 32);
         let all = simd.splat(((1 << (size / 2)) - 1) << 32);
         let (mut taken, mut below, mut nearest) = (simd.splat(0), simd.splat(0), simd.splat(0));
         for i in at..at + size {
-            let scaled = simd.multiply_low(self.mix_key(keys, i, seeds).high, simd.splat(size as u64));
+            let high = if first { self.mix_first(keys, i, seeds) } else { self.mix_any(keys, i, seeds) };
+            let scaled = simd.multiply_low(high, simd.splat(size as u64));
             taken = simd.or(taken, simd.one_hot_halves(scaled));
             below = simd.count_less(below, scaled, half);
             nearest = simd.max_halves(nearest, scaled);
@@ -220,17 +246,18 @@ impl<S: Simd> Search for Lanes<S> {
         let simd = self.0;
         let (a, _) = keys.a.as_chunks::<8>();
         let (b, _) = keys.b.as_chunks::<8>();
-        let (carry_low, _) = keys.carry_low.as_chunks_mut::<8>();
-        let (carry_high, _) = keys.carry_high.as_chunks_mut::<8>();
-        let low_half = simd.splat(u32::MAX.into());
-        let chunks = a.iter().zip(b).zip(carry_low.iter_mut().zip(carry_high)).take(len.div_ceil(8));
-        for ((a, b), (carry_low, carry_high)) in chunks {
-            let (a, b) = (simd.high_half(simd.load(a)), simd.load(b));
-            let low = simd.multiply_low(a, b);
-            let high = simd.multiply_low(a, simd.high_half(b));
-            simd.store(simd.and(low, low_half), carry_low);
-            simd.store(simd.add(high, simd.high_half(low)), carry_high);
+        let (tops, _) = keys.tops.as_chunks_mut::<8>();
+        let mut highest = simd.splat(0);
+        for ((a, b), tops) in a.iter().zip(b).zip(tops).take(len.div_ceil(8)) {
+            // Of all first seeds' products the least.
+            let a = simd.and(simd.load(a), simd.splat(!u64::from(FIRST_SEEDS - 1)));
+            let top = self.mix(a, simd.load(b)).top;
+            highest = simd.max_halves(highest, top);
+            simd.store(simd.high_half(top), tops);
         }
+        // The greatest of them is less than FIRST_SEEDS * 2^64 above it.
+        const { assert!(FIRST_SEEDS.is_power_of_two()) };
+        keys.steady = !simd.any_greater_low(highest, simd.splat((u32::MAX - FIRST_SEEDS).into()));
     }
 
     #[inline(always)]
@@ -241,6 +268,9 @@ impl<S: Simd> Search for Lanes<S> {
         seeds: &mut [u32],
         pending: &mut [u16],
     ) -> usize {
+        if !keys.steady {
+            return sized_plain::<M>(keys, at, seeds, pending);
+        }
         // So many that few buckets need another round, or the seeds tried in vain cost less than a round.
         match M {
             0..=5 => self.rounds::<M, 1>(keys, at, seeds, pending),
@@ -292,9 +322,9 @@ impl<S: Simd> Search for Lanes<S> {
                     words[at..].first_chunk().map_or(simd.splat(0), |words| simd.load(words))
                 };
                 let a = simd.xor(load(&keys.a), simd.spread(seeds, index));
-                let parts = self.mix(a, load(&keys.b), load(&keys.carry_low), load(&keys.carry_high));
+                let parts = self.mix(a, load(&keys.b));
                 let high = simd.multiply_low(parts.high, size);
-                let low = simd.multiply_low(simd.xor(parts.top, parts.low), size);
+                let low = simd.multiply_low(parts.low, size);
                 let place = simd.high_half(simd.add(high, simd.high_half(low)));
                 if let Some(slots) = slots[at..].first_chunk_mut() {
                     simd.store_low16(simd.add(place, simd.spread(starts, index)), slots);
