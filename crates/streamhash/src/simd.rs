@@ -392,10 +392,10 @@ mod x86 {
 
         #[inline(always)]
         fn middle(self, a: [__m256i; 2], low: [__m256i; 2], b: [__m256i; 2]) -> [__m256i; 2] {
-            // Of lanes that are alike, this is alike.
-            let above = self.multiply_low(self.high_half(a), b);
+            // Computed once where the lanes of `a` and of `b` are alike.
+            let above = self.low_products(self.high_half(a), b);
             let a = self.xor(a, low);
-            let across = self.add(self.multiply_low(a, self.high_half(b)), above);
+            let across = self.add(self.low_products(a, self.high_half(b)), above);
             self.add(across, self.high_half(self.multiply_low(a, b)))
         }
 
@@ -451,6 +451,15 @@ mod x86 {
         fn bit_31(self, a: [__m256i; 2]) -> u32 {
             // SAFETY: as above.
             unsafe { halves_mask([_mm256_slli_epi64::<32>(a[0]), _mm256_slli_epi64::<32>(a[1])]) & 0xAAAA }
+        }
+    }
+
+    impl Avx2 {
+        /// The low 32 bits of the halves' products. (Products of 64 bits would be made of three where only these are used.)
+        #[inline(always)]
+        fn low_products(self, a: [__m256i; 2], b: [__m256i; 2]) -> [__m256i; 2] {
+            // SAFETY: as above.
+            unsafe { [_mm256_mullo_epi32(a[0], b[0]), _mm256_mullo_epi32(a[1], b[1])] }
         }
     }
 
