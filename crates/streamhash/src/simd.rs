@@ -14,15 +14,21 @@ pub(crate) trait Simd: Copy {
     type Lanes: Copy;
 
     fn splat(self, word: u64) -> Self::Lanes;
+    /// The word in both halves of each lane.
+    fn splat_halves(self, word: u32) -> Self::Lanes;
     fn load(self, words: &[u64; 8]) -> Self::Lanes;
     fn store(self, lanes: Self::Lanes, words: &mut [u64; 8]);
     /// Stores the low 16 bits of each lane.
     fn store_low16(self, lanes: Self::Lanes, words: &mut [u16; 8]);
+    /// Stores the low half of each lane.
+    fn store_low32(self, lanes: Self::Lanes, words: &mut [u32; 8]);
     /// `words[index[lane]]`, of indices below 8.
     fn spread(self, words: &[u32; 8], index: &[u32; 8]) -> Self::Lanes;
     fn xor(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes;
     fn and(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes;
     fn or(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes;
+    /// `a | b | c`.
+    fn or_three(self, a: Self::Lanes, b: Self::Lanes, c: Self::Lanes) -> Self::Lanes;
     fn add(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes;
     /// The 64-bit products of the low halves.
     fn multiply_low(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes;
@@ -184,6 +190,12 @@ mod x86 {
         }
 
         #[inline(always)]
+        fn splat_halves(self, word: u32) -> __m512i {
+            // SAFETY: as above.
+            unsafe { _mm512_set1_epi32(word.cast_signed()) }
+        }
+
+        #[inline(always)]
         fn load(self, words: &[u64; 8]) -> __m512i {
             // SAFETY: as above; 64 bytes are there, and no alignment is asked for.
             unsafe { _mm512_loadu_si512(words.as_ptr().cast()) }
@@ -199,6 +211,12 @@ mod x86 {
         fn store_low16(self, lanes: __m512i, words: &mut [u16; 8]) {
             // SAFETY: as above, 16 bytes.
             unsafe { _mm_storeu_si128(words.as_mut_ptr().cast(), _mm512_cvtepi64_epi16(lanes)) }
+        }
+
+        #[inline(always)]
+        fn store_low32(self, lanes: __m512i, words: &mut [u32; 8]) {
+            // SAFETY: as above, 32 bytes.
+            unsafe { _mm256_storeu_si256(words.as_mut_ptr().cast(), _mm512_cvtepi64_epi32(lanes)) }
         }
 
         #[inline(always)]
@@ -227,6 +245,12 @@ mod x86 {
         fn or(self, a: __m512i, b: __m512i) -> __m512i {
             // SAFETY: as above.
             unsafe { _mm512_or_si512(a, b) }
+        }
+
+        #[inline(always)]
+        fn or_three(self, a: __m512i, b: __m512i, c: __m512i) -> __m512i {
+            // SAFETY: as above.
+            unsafe { _mm512_ternarylogic_epi32::<0xFE>(a, b, c) }
         }
 
         #[inline(always)]
@@ -308,6 +332,12 @@ mod x86 {
         }
 
         #[inline(always)]
+        fn splat_halves(self, word: u32) -> [__m256i; 2] {
+            // SAFETY: as above.
+            unsafe { [_mm256_set1_epi32(word.cast_signed()); 2] }
+        }
+
+        #[inline(always)]
         fn load(self, words: &[u64; 8]) -> [__m256i; 2] {
             let (halves, _) = words.as_chunks::<4>();
             // SAFETY: as above; 32 bytes are there twice, and no alignment is asked for.
@@ -330,6 +360,13 @@ mod x86 {
             let mut wide = [0; 8];
             self.store(lanes, &mut wide);
             *words = wide.map(|word| word as u16);
+        }
+
+        #[inline(always)]
+        fn store_low32(self, lanes: [__m256i; 2], words: &mut [u32; 8]) {
+            let mut wide = [0; 8];
+            self.store(lanes, &mut wide);
+            *words = wide.map(|word| word as u32);
         }
 
         #[inline(always)]
@@ -362,6 +399,11 @@ mod x86 {
         fn or(self, a: [__m256i; 2], b: [__m256i; 2]) -> [__m256i; 2] {
             // SAFETY: as above.
             unsafe { [_mm256_or_si256(a[0], b[0]), _mm256_or_si256(a[1], b[1])] }
+        }
+
+        #[inline(always)]
+        fn or_three(self, a: [__m256i; 2], b: [__m256i; 2], c: [__m256i; 2]) -> [__m256i; 2] {
+            self.or(self.or(a, b), c)
         }
 
         #[inline(always)]

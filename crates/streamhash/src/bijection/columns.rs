@@ -15,7 +15,7 @@ pub(super) struct Columns {
     pub(super) a: [u64; LEN],
     pub(super) b: [u64; LEN],
     /// The high 32 bits of `a * b`, for each of the first seeds if the keys are steady.
-    pub(super) tops: [u64; LEN],
+    pub(super) tops: [u32; LEN],
     pub(super) payloads: [u64; LEN],
     /// Whether it is certain that `tops` are the same for all of the first seeds, which change only the lowest bits of `a`.
     /// Of three hundred blocks of uniform keys all but one are steady.

@@ -66,7 +66,7 @@ impl<S: Simd> Lanes<S> {
     #[inline(always)]
     fn mix_first(self, keys: &Columns, at: usize, seeds: S::Lanes) -> S::Lanes {
         let splat = |word| self.0.splat(word);
-        self.0.xor(self.0.middle(splat(keys.a[at]), seeds, splat(keys.b[at])), splat(keys.tops[at]))
+        self.0.xor(self.0.middle(splat(keys.a[at]), seeds, splat(keys.b[at])), self.0.splat_halves(keys.tops[at]))
     }
 
     /// The same for any seeds and keys.
@@ -88,13 +88,17 @@ impl<S: Simd> Lanes<S> {
         }
         let size = simd.splat(M as u64);
         let (mut taken, mut nearest) = (simd.splat(0), simd.splat(0));
-        for i in 0..M {
+        let mut places = [simd.splat(0); M];
+        for (i, place) in places.iter_mut().enumerate() {
             let scaled = simd.multiply_low(self.mix_first(keys, at + i, seeds), size);
-            taken = simd.or(taken, simd.one_hot_halves(scaled));
+            *place = simd.one_hot_halves(scaled);
             // A product with a power of two ends in zeros, into which nothing can be carried that matters.
             if !M.is_power_of_two() {
                 nearest = simd.max_halves(nearest, scaled);
             }
+        }
+        for pair in places.chunks(2) {
+            taken = simd.or_three(taken, pair[0], pair[pair.len() - 1]);
         }
         if simd.any_greater_low(nearest, simd.splat(carries_above(M))) {
             return fitting_plain(keys, at, M, base);
@@ -253,7 +257,7 @@ impl<S: Simd> Search for Lanes<S> {
             let a = simd.and(simd.load(a), simd.splat(!u64::from(FIRST_SEEDS - 1)));
             let top = self.mix(a, simd.load(b)).top;
             highest = simd.max_halves(highest, top);
-            simd.store(simd.high_half(top), tops);
+            simd.store_low32(simd.high_half(top), tops);
         }
         // The greatest of them is less than FIRST_SEEDS * 2^64 above it.
         const { assert!(FIRST_SEEDS.is_power_of_two()) };
