@@ -14,8 +14,6 @@ pub(crate) trait Simd: Copy {
     type Lanes: Copy;
 
     fn splat(self, word: u64) -> Self::Lanes;
-    /// The word in both halves of each lane.
-    fn splat_halves(self, word: u32) -> Self::Lanes;
     fn load(self, words: &[u64; 8]) -> Self::Lanes;
     fn store(self, lanes: Self::Lanes, words: &mut [u64; 8]);
     /// Stores the low 16 bits of each lane.
@@ -34,8 +32,9 @@ pub(crate) trait Simd: Copy {
     fn multiply_low(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes;
     /// The low 64 bits of the products.
     fn multiply(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes;
-    /// Bits 32 to 63 of `(a ^ low) * b` in the low halves; the high halves are left undefined. Those of `low` are zero.
-    fn middle(self, a: Self::Lanes, low: Self::Lanes, b: Self::Lanes) -> Self::Lanes;
+    /// Bits 32 to 63 of `(a ^ low) * b`, xored with `top`, in the low halves; the high halves are left undefined. Those of
+    /// `low` are zero.
+    fn middle(self, a: Self::Lanes, low: Self::Lanes, b: Self::Lanes, top: u32) -> Self::Lanes;
     /// The high half of each lane moved into the low half, zeros above.
     fn high_half(self, a: Self::Lanes) -> Self::Lanes;
     /// The greater one of each pair of halves.
@@ -190,12 +189,6 @@ mod x86 {
         }
 
         #[inline(always)]
-        fn splat_halves(self, word: u32) -> __m512i {
-            // SAFETY: as above.
-            unsafe { _mm512_set1_epi32(word.cast_signed()) }
-        }
-
-        #[inline(always)]
         fn load(self, words: &[u64; 8]) -> __m512i {
             // SAFETY: as above; 64 bytes are there, and no alignment is asked for.
             unsafe { _mm512_loadu_si512(words.as_ptr().cast()) }
@@ -272,8 +265,10 @@ mod x86 {
         }
 
         #[inline(always)]
-        fn middle(self, a: __m512i, low: __m512i, b: __m512i) -> __m512i {
-            self.high_half(self.multiply(self.xor(a, low), b))
+        fn middle(self, a: __m512i, low: __m512i, b: __m512i, top: u32) -> __m512i {
+            // SAFETY: as above.
+            let top = unsafe { _mm512_set1_epi32(top.cast_signed()) };
+            self.high_half(self.xor(self.multiply(self.xor(a, low), b), top))
         }
 
         #[inline(always)]
@@ -329,12 +324,6 @@ mod x86 {
         fn splat(self, word: u64) -> [__m256i; 2] {
             // SAFETY: here and in all functions of this impl the token proves the features.
             unsafe { [_mm256_set1_epi64x(word.cast_signed()); 2] }
-        }
-
-        #[inline(always)]
-        fn splat_halves(self, word: u32) -> [__m256i; 2] {
-            // SAFETY: as above.
-            unsafe { [_mm256_set1_epi32(word.cast_signed()); 2] }
         }
 
         #[inline(always)]
@@ -433,12 +422,13 @@ mod x86 {
         }
 
         #[inline(always)]
-        fn middle(self, a: [__m256i; 2], low: [__m256i; 2], b: [__m256i; 2]) -> [__m256i; 2] {
+        fn middle(self, a: [__m256i; 2], low: [__m256i; 2], b: [__m256i; 2], top: u32) -> [__m256i; 2] {
             // Computed once where the lanes of `a` and of `b` are alike.
             let above = self.low_products(self.high_half(a), b);
             let a = self.xor(a, low);
             let across = self.add(self.low_products(a, self.high_half(b)), above);
-            self.add(across, self.high_half(self.multiply_low(a, b)))
+            let middle = self.add(across, self.high_half(self.multiply_low(a, b)));
+            self.xor(middle, self.splat(top.into()))
         }
 
         #[inline(always)]

@@ -66,7 +66,7 @@ impl<S: Simd> Lanes<S> {
     #[inline(always)]
     fn mix_first(self, keys: &Columns, at: usize, seeds: S::Lanes) -> S::Lanes {
         let splat = |word| self.0.splat(word);
-        self.0.xor(self.0.middle(splat(keys.a[at]), seeds, splat(keys.b[at])), self.0.splat_halves(keys.tops[at]))
+        self.0.middle(splat(keys.a[at]), seeds, splat(keys.b[at]), keys.tops[at])
     }
 
     /// The same for any seeds and keys.
