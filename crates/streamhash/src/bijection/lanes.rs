@@ -97,6 +97,7 @@ impl<S: Simd> Lanes<S> {
                 nearest = simd.max_halves(nearest, scaled);
             }
         }
+        // Two at a time, as the processor can.
         for pair in places.chunks(2) {
             taken = simd.or_three(taken, pair[0], pair[pair.len() - 1]);
         }
@@ -151,12 +152,7 @@ const fn carries_above(size: usize) -> u64 {
 /// [`Search::sized`] for keys that are not steady.
 #[cold]
 #[inline(never)]
-fn sized_plain<const M: usize>(
-    keys: &Columns,
-    at: usize,
-    seeds: &mut [u32],
-    pending: &mut [u16],
-) -> usize {
+fn sized_plain<const M: usize>(keys: &Columns, at: usize, seeds: &mut [u32], pending: &mut [u16]) -> usize {
     Plain.sized::<M>(keys, at, seeds, pending)
 }
 
@@ -464,7 +460,9 @@ mod tests {
     fn on_edges(size: usize, count: usize) -> Vec<(u64, u64)> {
         let edge = |i: usize| ((i % size + 1) as u64).wrapping_mul(1 << 32).div_ceil(size as u64);
         let low = |i: usize| edge(i).wrapping_sub(1 + (i / size % 3) as u64) & u64::from(u32::MAX);
-        (0..count).map(|i| (u64::from(u32::MAX) << 32 | low(i), 1 << 32)).collect()
+        // Not so high that the tops might change.
+        let high = u64::from(u32::MAX - 2 * FIRST_SEEDS);
+        (0..count).map(|i| (high << 32 | low(i), 1 << 32)).collect()
     }
 
     #[test]
@@ -499,6 +497,22 @@ mod tests {
             let exact = mix(a, b, 0, size as u32);
             let high = (((a & u64::from(u32::MAX)) * size as u64) >> 32) as u32;
             assert_ne!(exact, high, "the edge is one: without the carry the place is another");
+        }
+    }
+
+    #[test]
+    fn tops_that_change_are_seen() {
+        let top = |a: u64, b: u64| (u128::from(a) * u128::from(b)) >> 96;
+        for size in 2..10 {
+            // In each bucket a key whose top is another one, in all its bits, for a single seed.
+            let mut keys = uniform(99, size * 40);
+            for bucket in 0..40 {
+                let seed = bucket as u64 / 2;
+                let (a, b) = (1 << 63 | seed, u64::MAX);
+                assert_ne!(top(a ^ seed, b), top(a ^ (seed + 1), b));
+                keys[bucket * size + bucket % size] = (a, b);
+            }
+            find(&keys, size);
         }
     }
 
