@@ -209,11 +209,10 @@ impl Block {
         let mut front = at;
         for i in at..at + size {
             let place = mix(self.keys.a[i], self.keys.b[i], first, size as u32);
-            if place < half as u32 {
-                self.keys.swap(front, i);
-                self.slots[front] = (start + place) as u16;
-                front += 1;
-            }
+            // Without a branch: between `front` and `i` are keys of the second half alone, whose slots are yet to come.
+            self.keys.swap(front, i);
+            self.slots[front] = (start + place) as u16;
+            front += usize::from(place < half as u32);
         }
         debug_assert_eq!(front, at + half);
         let (rest, rest_size) = (at + half, size - half);
