@@ -268,11 +268,16 @@ impl RangeBuilder {
             solver: Solver::new(&plan.header, options.path),
             places: Places::new(&plan),
         };
-        let mut told = 0;
+        // How much was told; nothing more to one who wants no more.
+        let mut told = Some(0);
         let mut tell = || {
             let keys_done = shared.lock().keys;
-            let news = keys_done > std::mem::replace(&mut told, keys_done);
-            if news && progress(Progress { keys_done, keys: plan.header.keys }).is_break() {
+            if told.is_none_or(|told| told == keys_done) {
+                return;
+            }
+            told = Some(keys_done);
+            if progress(Progress { keys_done, keys: plan.header.keys }).is_break() {
+                told = None;
                 shared.fail(Error::Cancelled.into());
             }
         };
