@@ -16,10 +16,11 @@ mod x86 {
 
     use super::BATCHES;
 
-    /// A key's mixes with consecutive seeds, as little as a search can do: what the high half of `a` adds is known
-    /// beforehand, a range of the mix's high half is its place. A key: `a`, `b`, and both halves of what is known.
+    /// A key's mixes with consecutive seeds, as little as a search can do: the upper half of the product is known
+    /// beforehand, and a range of the mix's high half is its place. A key: `a`, `b`, what the high half of `a` adds to bits
+    /// 32 to 63 of the product, and that upper half.
     macro_rules! mix {
-        ($name:ident, $inside:ident, $feature:tt, $lanes:literal, $set:ident, $mul:ident, $shift:ident, $add:ident,
+        ($name:ident, $inside:ident, $middle:ident, $feature:tt, $lanes:literal, $set:ident, $mul:ident, $add:ident,
          $xor:ident, $or:ident) => {
             /// How many mixes were done; `None` where the processor cannot.
             pub(crate) fn $name(keys: &[[u64; 4]]) -> Option<usize> {
@@ -27,14 +28,11 @@ mod x86 {
                 fn $inside(keys: &[[u64; 4]]) {
                     let (mut any, step, size) = ($set(0), $set($lanes), $set(5));
                     for key in keys {
-                        let [a, b, carry_low, carry_high] = key.map(|word| $set(word.cast_signed()));
-                        let b_high = $shift::<32>(b);
+                        let [a, b, known, top] = key.map(|word| $set(word.cast_signed()));
                         let mut seeds = $set(0);
                         for _ in 0..BATCHES {
-                            let a = $xor(a, seeds);
-                            let middle = $add($add($mul(a, b_high), carry_low), $shift::<32>($mul(a, b)));
-                            let top = $add($shift::<32>(middle), carry_high);
-                            any = $or(any, $mul($xor($shift::<32>(top), middle), size));
+                            let middle = $middle($xor(a, seeds), b, known);
+                            any = $or(any, $mul($xor(middle, top), size));
                             seeds = $add(seeds, step);
                         }
                     }
@@ -49,11 +47,11 @@ mod x86 {
     mix!(
         mix_512,
         inside,
-        "avx512f",
+        middle_512,
+        "avx512dq",
         8,
         _mm512_set1_epi64,
         _mm512_mul_epu32,
-        _mm512_srli_epi64,
         _mm512_add_epi64,
         _mm512_xor_si512,
         _mm512_or_si512
@@ -61,15 +59,28 @@ mod x86 {
     mix!(
         mix_256,
         inside,
+        middle_256,
         "avx2",
         4,
         _mm256_set1_epi64x,
         _mm256_mul_epu32,
-        _mm256_srli_epi64,
         _mm256_add_epi64,
         _mm256_xor_si256,
         _mm256_or_si256
     );
+
+    #[inline]
+    #[target_feature(enable = "avx512dq")]
+    fn middle_512(a: __m512i, b: __m512i, _: __m512i) -> __m512i {
+        _mm512_srli_epi64::<32>(_mm512_mullo_epi64(a, b))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn middle_256(a: __m256i, b: __m256i, known: __m256i) -> __m256i {
+        let across = _mm256_add_epi64(_mm256_mul_epu32(a, _mm256_srli_epi64::<32>(b)), known);
+        _mm256_add_epi64(across, _mm256_srli_epi64::<32>(_mm256_mul_epu32(a, b)))
+    }
 
     /// In one line of the cache.
     #[repr(align(64))]
