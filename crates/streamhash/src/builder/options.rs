@@ -49,7 +49,7 @@ impl Options {
             user_metadata: Vec::new(),
             workers: 1,
             if_exists: IfExists::Fail,
-            memory_bytes: 256 << 20,
+            memory_bytes: 128 << 20,
             range_keys: 1 << 16,
             path: Path::best(),
         }
@@ -105,7 +105,7 @@ impl Options {
         self
     }
 
-    /// Memory in which an unsorted build sets keys aside, 16 bytes and its payload for each: 256 MiB unless told. What does
+    /// Memory in which an unsorted build sets keys aside, 16 bytes and its payload for each: 128 MiB unless told. What does
     /// not fit goes to a nameless file beside the index. It is raised where it is less than a small buffer for each
     /// partition needs (32 MB for ten thousand million keys). Not in it are 50 bytes per block of about three thousand
     /// keys, and for each worker 27 bytes for each key of a partition (mostly 65 536 keys, never more than fill this
