@@ -80,11 +80,10 @@ pub(crate) enum Read {
 impl Lookup for Read {
     #[inline(always)]
     fn get(&self, key: &Key) -> Option<u32> {
-        let hit = match self {
-            Read::Memory(index) => index.lookup(&key.0),
-            Read::Mapped(index) => index.lookup(&key.0),
-        };
-        hit.ok().flatten().map(|hit| hit.payload as u32)
+        match self {
+            Read::Memory(index) => payload(index, key),
+            Read::Mapped(index) => payload(index, key),
+        }
     }
 
     fn batch(&self, keys: &[Key]) -> Option<u64> {
@@ -99,6 +98,14 @@ impl Lookup for Read {
             Read::Memory(index) => stream(index, keys),
             Read::Mapped(index) => stream(index, keys),
         }
+    }
+}
+
+#[inline(always)]
+fn payload<S: ReadAt>(index: &Index<S>, key: &Key) -> Option<u32> {
+    match index.lookup(&key.0) {
+        Ok(Some(hit)) => Some(hit.payload as u32),
+        _ => None,
     }
 }
 
