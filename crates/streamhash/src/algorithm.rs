@@ -17,7 +17,7 @@ pub enum Algorithm {
     Bijection,
     /// Quick to query: about 2.6 bits a key, one byte to look at. After PtrHash (Groot Koerkamp, 2025).
     PtrHash,
-    /// Quickest to build and to query: about 1.9 bits a key, one byte to look at. After PHast (Beling and Sanders, 2025)
+    /// Small and quick to query: about 1.9 bits a key, one byte to look at. After PHast (Beling and Sanders, 2025)
     /// and PHastR (Vigna, 2026).
     Fast,
     /// Smallest: what is kept for a key comes out of a few rows of bits, and nothing else is in the file. It has no

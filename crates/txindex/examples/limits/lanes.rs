@@ -78,7 +78,8 @@ mod x86 {
     #[inline]
     #[target_feature(enable = "avx2")]
     fn middle_256(a: __m256i, b: __m256i, known: __m256i) -> __m256i {
-        let across = _mm256_add_epi64(_mm256_mul_epu32(a, _mm256_srli_epi64::<32>(b)), known);
+        // Products of 32 bits: those of 64 would be made of more than one.
+        let across = _mm256_add_epi64(_mm256_mullo_epi32(a, _mm256_srli_epi64::<32>(b)), known);
         _mm256_add_epi64(across, _mm256_srli_epi64::<32>(_mm256_mul_epu32(a, b)))
     }
 
